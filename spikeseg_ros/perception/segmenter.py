@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one interface that every model family implements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from spikeseg_ros.events.types import EventWindow
+    from spikeseg_ros.perception.result import Result
+
+
+@dataclass(frozen=True)
+class ImageFrame:
+    """One camera image.
+
+    Attributes:
+        image: Pixels, shape (H, W, 3), uint8, red-green-blue.
+        stamp: ROS time of the image [ns].
+        frame_id: Frame of the camera.
+        index: Number of the image since the stream's last reset, from 0.
+        epoch: Counts resets of the stream.
+        arrival: Steady-clock time at which it was received [ns]; 0 where unknown.
+    """
+
+    image: NDArray[np.uint8]
+    stamp: int
+    frame_id: str = ''
+    index: int = 0
+    epoch: int = 0
+    arrival: int = 0
+
+
+@dataclass(frozen=True)
+class ClassLabel:
+    """Name and colour of a class id.
+
+    Attributes:
+        id: Class id as it stands in masks; 0 is background.
+        name: Name of the class.
+        color: Red, green, blue, each 0 .. 255.
+    """
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """A model family, ready to run: a pure function of (input, state).
+
+    Attributes:
+        family: Name in the registry.
+        labels: Classes of the masks, background included.
+        device: Device the network runs on, for diagnostics.
+    """
+
+    family: str
+    labels: tuple[ClassLabel, ...]
+    device: str
+
+    def initial_state(self) -> Any:
+        """Return the state before the first input (also to be used after a reset)."""
+
+    def warm_up(self, width: int, height: int) -> None:
+        """Compile and allocate for inputs of this size, so that the first tick is not slow."""
+
+    def segment(self, frame: EventWindow | ImageFrame, state: Any) -> tuple[Result, Any]:
+        """Segment one window or image.
+
+        Args:
+            frame: Window of events or image.
+            state: State that the previous call returned, or initial_state().
+
+        Returns:
+            The result and the state for the next call. The given state is not changed.
+        """
