@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of the perception: one declaration for YAML, node parameters and documentation.
+
+Every option is declared once, with its unit, range and whether it may change while the node
+runs. ROS parameter descriptors, the validation of YAML files and the reference table in the
+documentation are all made from these declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MODELS = ('spikeseg',)
+DEVICES = ('auto', 'cuda', 'cpu')
+LINKAGES = ('threshold', 'average', 'argmax')
+
+
+class ConfigError(ValueError):
+    """An option is unknown or its value cannot be used; the text says which and what to do."""
+
+
+def option(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    dynamic: bool = False,
+) -> Any:
+    """Declare an option of a configuration dataclass.
+
+    Args:
+        default: Default value; its type is the option's type.
+        description: One sentence with the unit.
+        low: Smallest allowed number.
+        high: Largest allowed number.
+        choices: Allowed texts.
+        dynamic: Whether the value may change while a node is active.
+    """
+    metadata = {
+        'description': description,
+        'low': low,
+        'high': high,
+        'choices': choices,
+        'dynamic': dynamic,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class EventConfig:
+    """How events become windows."""
+
+    window_ms: float = option(50.0, 'Length of a window of events [ms].', low=1.0, high=1000.0)
+    window_events: int = option(
+        0,
+        'Close a window after this many events instead of after window_ms; 0 = by time.',
+        low=0,
+        high=10_000_000,
+    )
+    silence_ms: float = option(
+        100.0,
+        'After this time without a message, empty windows are published [ms].',
+        low=1.0,
+        high=10_000.0,
+    )
+    queue_mb: float = option(
+        10.0,
+        'Payload bytes kept while the network is busy; beyond that the oldest are dropped [MB].',
+        low=0.1,
+        high=1000.0,
+    )
+
+
+@dataclass(frozen=True)
+class SpikeSegConfig:
+    """The SpikeSEG network and HULK."""
+
+    steps: int = option(10, 'Time steps T a window is divided into.', low=1, high=64)
+    threshold_scale: float = option(
+        1.0,
+        'Factor on the trained threshold of the class layer: higher gives fewer instances.',
+        low=0.05,
+        high=20.0,
+        dynamic=True,
+    )
+    max_instances: int = option(
+        600,
+        'Class spikes unravelled per window at most; the strongest are kept.',
+        low=1,
+        high=100_000,
+        dynamic=True,
+    )
+    hulk_mode: str = option(
+        'causal',
+        'What an instance covers: causal = input events that caused the spike; weights = every '
+        'pixel under the weights.',
+        choices=('causal', 'weights'),
+    )
+
+
+@dataclass(frozen=True)
+class ObjectConfig:
+    """How instances become objects."""
+
+    linkage: str = option(
+        'threshold',
+        'Grouping rule: threshold = all pairs at or above smash_threshold; average = average '
+        'linkage, for crowded scenes of objects of one known size; argmax = best partner only.',
+        choices=LINKAGES,
+        dynamic=True,
+    )
+    smash_threshold: float = option(
+        0.1,
+        'SMASH score from which two instances belong together.',
+        low=0.0,
+        high=1.0,
+        dynamic=True,
+    )
+    min_events: int = option(
+        50, 'Objects with fewer events are dropped.', low=0, high=1_000_000, dynamic=True
+    )
+    max_objects: int = option(
+        64,
+        'Objects published per window at most; the largest are kept.',
+        low=1,
+        high=1000,
+        dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """How objects keep their track id over windows."""
+
+    enabled: bool = option(True, 'Give objects track ids.')
+    min_hits: int = option(
+        3,
+        'Windows in which an object must be seen before it gets a track id.',
+        low=1,
+        high=100,
+        dynamic=True,
+    )
+    max_missed: int = option(
+        6, 'Windows a track survives without being seen.', low=0, high=1000, dynamic=True
+    )
+    gate: float = option(
+        1.5,
+        'Largest distance between prediction and object, in units of the box diagonal.',
+        low=0.1,
+        high=20.0,
+        dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How camera images reach a network that expects spikes."""
+
+    height: int = option(
+        0,
+        'Rows the image is resized to before the network; 0 = as it is [px].',
+        low=0,
+        high=8192,
+    )
+    width: int = option(
+        0,
+        'Columns the image is resized to before the network; 0 = as it is [px].',
+        low=0,
+        high=8192,
+    )
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """All options of the perception."""
+
+    model: str = option('spikeseg', 'Model family.', choices=MODELS)
+    weights: str = option('', 'Weight file; empty = the weights that come with the package.')
+    device: str = option(
+        'auto', 'Device of the network: auto takes CUDA where there is one.', choices=DEVICES
+    )
+    threads: int = option(
+        1,
+        'CPU threads of the network; more only help on a machine with idle cores.',
+        low=1,
+        high=256,
+    )
+    events: EventConfig = field(default_factory=EventConfig)
+    spikeseg: SpikeSegConfig = field(default_factory=SpikeSegConfig)
+    objects: ObjectConfig = field(default_factory=ObjectConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One declared option, as parameters and documentation need it.
+
+    Attributes:
+        name: Dotted name, for example 'events.window_ms'.
+        default: Default value; bool, int, float or str.
+        description: One sentence with the unit.
+        low: Smallest allowed number or None.
+        high: Largest allowed number or None.
+        choices: Allowed texts, empty where any text is allowed.
+        dynamic: Whether it may change while a node is active.
+    """
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    dynamic: bool
+
+    def check(self, value: object) -> bool | int | float | str:
+        """Return the value in the option's type.
+
+        Raises:
+            ConfigError: The value has the wrong type or lies outside the range.
+        """
+        kind = type(self.default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not kind:
+            msg = (
+                f'{self.name} must be of type {kind.__name__}, got {value!r} of type '
+                f'{type(value).__name__}.'
+            )
+            raise ConfigError(msg)
+        if isinstance(value, str):
+            if self.choices and value not in self.choices:
+                msg = f'{self.name} must be one of {", ".join(self.choices)}, got {value!r}.'
+                raise ConfigError(msg)
+            return value
+        assert isinstance(value, (bool, int, float))
+        inside = math.isfinite(value)
+        inside = inside and (self.low is None or value >= self.low)
+        inside = inside and (self.high is None or value <= self.high)
+        if not inside:
+            msg = f'{self.name} must lie between {self.low} and {self.high}, got {value!r}.'
+            raise ConfigError(msg)
+        return value
+
+
+def options(kind: type = PerceptionConfig, prefix: str = '') -> Iterator[Option]:
+    """Yield every option of a configuration class, nested ones with dotted names."""
+    for item in dataclasses.fields(kind):
+        name = prefix + item.name
+        if item.default_factory is not dataclasses.MISSING:
+            yield from options(type(item.default_factory()), name + '.')
+            continue
+        meta = item.metadata
+        yield Option(
+            name,
+            item.default,
+            meta['description'],
+            meta['low'],
+            meta['high'],
+            meta['choices'],
+            meta['dynamic'],
+        )
+
+
+def to_flat(config: Any, prefix: str = '') -> dict[str, bool | int | float | str]:
+    """Return the values of a configuration by dotted name."""
+    flat: dict[str, bool | int | float | str] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            flat.update(to_flat(value, prefix + item.name + '.'))
+        else:
+            flat[prefix + item.name] = value
+    return flat
+
+
+def from_flat(
+    values: Mapping[str, object], base: PerceptionConfig | None = None
+) -> PerceptionConfig:
+    """Build a configuration from values by dotted name.
+
+    Args:
+        values: Values that differ from the base.
+        base: Configuration to start from; the defaults where None.
+
+    Raises:
+        ConfigError: A name is unknown, or a value has the wrong type or range.
+    """
+    known = {item.name: item for item in options()}
+    flat = to_flat(base or PerceptionConfig())
+    for name, value in values.items():
+        if name not in known:
+            near = [other for other in known if other.split('.')[-1] == name.split('.')[-1]]
+            hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(known)}.'
+            msg = f'Unknown option {name!r}; {hint}'
+            raise ConfigError(msg)
+        flat[name] = known[name].check(value)
+    return _assemble(PerceptionConfig, flat, '')
+
+
+def _assemble(kind: type, flat: Mapping[str, object], prefix: str) -> Any:
+    """Build a (nested) configuration class from checked values."""
+    arguments: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):
+        if item.default_factory is not dataclasses.MISSING:
+            nested = type(item.default_factory())
+            arguments[item.name] = _assemble(nested, flat, prefix + item.name + '.')
+        else:
+            arguments[item.name] = flat[prefix + item.name]
+    return kind(**arguments)
+
+
+def flatten(tree: Mapping[str, object], prefix: str = '') -> dict[str, object]:
+    """Turn nested mappings into one mapping with dotted names."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f'{prefix}{key}.'))
+        else:
+            flat[f'{prefix}{key}'] = value
+    return flat
+
+
+def load_config(
+    path: str | Path, node: str = 'perception_node', ignore: tuple[str, ...] = ()
+) -> PerceptionConfig:
+    """Read a configuration from YAML, plain or in the form of ROS parameter files.
+
+    Args:
+        path: YAML file; either nested options, or '<node or /**>: ros__parameters: ...'.
+        node: Name of the node whose parameters are taken from a ROS parameter file.
+        ignore: Names or 'prefix.*' that belong to the node alone (topics, QoS) and are skipped.
+
+    Raises:
+        ConfigError: The file cannot be read, is not YAML, or holds an unknown or bad option.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        msg = f'Cannot read the configuration {str(path)!r}: {err}'
+        raise ConfigError(msg) from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        msg = f'The configuration {str(path)!r} must be a mapping of options, got {tree!r}.'
+        raise ConfigError(msg)
+    values: dict[str, object] = {}
+    blocks = [
+        body['ros__parameters']
+        for name, body in tree.items()
+        if isinstance(body, dict)
+        and isinstance(body.get('ros__parameters'), dict)
+        and (name in ('/**', '**') or name.strip('/').split('/')[-1] == node)
+    ]
+    nested = any(isinstance(body, dict) and 'ros__parameters' in body for body in tree.values())
+    for block in blocks if nested else [tree]:
+        values.update(flatten(block))
+    prefixes = tuple(name[:-1] for name in ignore if name.endswith('.*'))
+    kept = {
+        name: value
+        for name, value in values.items()
+        if name not in ignore and not (prefixes and name.startswith(prefixes))
+    }
+    return from_flat(kept)
