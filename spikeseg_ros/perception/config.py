@@ -12,7 +12,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -265,7 +265,7 @@ def options(kind: type = PerceptionConfig, prefix: str = '') -> Iterator[Option]
         meta = item.metadata
         yield Option(
             name,
-            item.default,
+            cast('bool | int | float | str', item.default),
             meta['description'],
             meta['low'],
             meta['high'],
@@ -307,7 +307,7 @@ def from_flat(
             msg = f'Unknown option {name!r}; {hint}'
             raise ConfigError(msg)
         flat[name] = known[name].check(value)
-    return _assemble(PerceptionConfig, flat, '')
+    return cast('PerceptionConfig', _assemble(PerceptionConfig, flat, ''))
 
 
 def _assemble(kind: type, flat: Mapping[str, object], prefix: str) -> Any:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,16 +92,21 @@ class Result:
         """Return the semantic mask, shape (height, width), uint8: class id, 0 = background."""
         if self.class_ids is not None:
             return self.class_ids
-        return self._paint(np.uint8, lambda item: item.class_id)
+        image = np.zeros((self.height, self.width), np.uint8)
+        for item in self.objects:
+            _paint(image, item, item.class_id)
+        return image
 
     def object_mask(self) -> NDArray[np.uint16]:
         """Return object_id + 1 per pixel, shape (height, width), uint16; 0 = background."""
-        return self._paint(np.uint16, lambda item: item.object_id + 1)
-
-    def _paint(self, dtype, value):  # type: ignore[no-untyped-def]
-        image = np.zeros((self.height, self.width), dtype)
+        image = np.zeros((self.height, self.width), np.uint16)
         for item in self.objects:
-            box = item.box
-            crop = image[box.y_min : box.y_max + 1, box.x_min : box.x_max + 1]
-            crop[item.mask] = value(item)
+            _paint(image, item, item.object_id + 1)
         return image
+
+
+def _paint(image: NDArray[Any], item: SegmentedObject, value: int) -> None:
+    """Set the pixels of an object to a value."""
+    box = item.box
+    crop = image[box.y_min : box.y_max + 1, box.x_min : box.x_max + 1]
+    crop[item.mask] = value

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``spikeseg``: one door to everything that is not a ROS node."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand that is imported only when it is called.
+
+    Attributes:
+        words: Words that select it, for example ('train', 'stdp').
+        target: Module and function 'package.module:function' taking the remaining arguments.
+        summary: One line for the help text.
+    """
+
+    words: tuple[str, ...]
+    target: str
+    summary: str
+
+    def load(self) -> Callable[[Sequence[str]], int]:
+        """Import and return the function behind the command."""
+        module, name = self.target.split(':')
+        function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+        return function
+
+
+COMMANDS = (
+    Command(
+        ('demo',),
+        'spikeseg_ros.nodes.demo:main',
+        'simulate a scene (or take a bag), run the ROS graph on it and render what it found',
+    ),
+    Command(
+        ('train', 'stdp'),
+        'spikeseg_ros.training.stdp:run',
+        'train the SpikeSEG layers with spike-timing-dependent plasticity',
+    ),
+    Command(
+        ('options',),
+        'spikeseg_ros.perception.reference:main',
+        'print every option of the perception as a table',
+    ),
+    Command(('info',), 'spikeseg_ros.perception.info:main', 'print versions and devices'),
+)
+
+
+def _usage() -> str:
+    """Return the help text."""
+    width = max(len(' '.join(command.words)) for command in COMMANDS)
+    lines = [
+        'usage: spikeseg COMMAND [options]',
+        '',
+        'Spiking segmentation of event-camera and camera streams.',
+        '',
+        'commands:',
+    ]
+    lines += [f'  {" ".join(command.words):<{width}}  {command.summary}' for command in COMMANDS]
+    lines += ['', 'spikeseg COMMAND --help explains a command.']
+    return '\n'.join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        argv: Arguments without the program's name; those of the process where None.
+
+    Returns:
+        Exit status: 0 = done, 1 = failed with a message on stderr, 2 = wrong usage.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ('-h', '--help', 'help'):
+        sys.stdout.write(_usage() + '\n')
+        return 0 if words else 2
+    for command in COMMANDS:
+        count = len(command.words)
+        if tuple(words[:count]) == command.words:
+            break
+    else:
+        sys.stderr.write(f'spikeseg: unknown command {" ".join(words[:2])!r}\n{_usage()}\n')
+        return 2
+    try:
+        return command.load()(words[count:])
+    except KeyboardInterrupt:
+        return 130
+    except ImportError as err:
+        sys.stderr.write(f'spikeseg {" ".join(command.words)}: {_missing(err)}\n')
+        return 1
+    except (ValueError, OSError) as err:
+        sys.stderr.write(f'spikeseg {" ".join(command.words)}: {err}\n')
+        return 1
+
+
+def _missing(err: ImportError) -> str:
+    """Say what to do about a module that cannot be imported."""
+    name = err.name or str(err)
+    if name.split('.')[0] in ('rclpy', 'event_camera_msgs', 'sensor_msgs') or name.startswith(
+        'spikeseg_ros.'
+    ):
+        return (
+            f'{err}. This command needs a ROS 2 environment with the built package: run it '
+            'through make, or source the workspace (install/setup.bash) first.'
+        )
+    return f'{err}. Install the missing Python package {name!r}.'
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return an argument parser in the common style of all commands."""
+    return argparse.ArgumentParser(
+        prog=f'spikeseg {prog}',
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())
