@@ -24,7 +24,7 @@ def neurons(
     return NeuronParams(threshold, torch.full_like(threshold, leak), mode, **flags)
 
 
-def run(values: list[float] | list[list[float]], params: NeuronParams):  # noqa: ANN201
+def run(values: list[float] | list[list[float]], params: NeuronParams):
     """Scan one position; values by step, or by step and map."""
     currents = torch.tensor(values).reshape(len(values), 1, -1, 1, 1)
     state = initial_state((1, currents.shape[2], 1, 1))
