@@ -18,6 +18,24 @@ from spikeseg_ros.algorithms.errors import (
 from spikeseg_ros.algorithms.hulk import HULKDecoder
 from spikeseg_ros.algorithms.hulk_result import HULKResult
 from spikeseg_ros.algorithms.instances import Instance, Object, compute_smash_score
+from spikeseg_ros.algorithms.objects import (
+    ObjectCandidate,
+    ObjectOptions,
+    WindowObjects,
+    objects_from_batch,
+)
+from spikeseg_ros.algorithms.smash import (
+    group_batch,
+    group_instances_to_objects,
+    match_objects_across_sequences,
+    smash_matrix,
+)
+from spikeseg_ros.algorithms.tracking import (
+    Track,
+    TrackAssignment,
+    TrackerOptions,
+    TrackerState,
+)
 
 __all__ = [
     'ActiveSpikeHash',
@@ -35,6 +53,18 @@ __all__ = [
     'Instance',
     'InstanceBatch',
     'Object',
+    'ObjectCandidate',
+    'ObjectOptions',
+    'Track',
+    'TrackAssignment',
+    'TrackerOptions',
+    'TrackerState',
     'TrackingError',
+    'WindowObjects',
     'compute_smash_score',
+    'group_batch',
+    'group_instances_to_objects',
+    'match_objects_across_sequences',
+    'objects_from_batch',
+    'smash_matrix',
 ]
