@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from spikeseg_ros.algorithms import hulk_kernels as kernels
-from spikeseg_ros.algorithms.ash import word_count
 from spikeseg_ros.algorithms.batch import InstanceBatch
 from spikeseg_ros.algorithms.errors import (
     EncoderCompatibilityError,
@@ -22,10 +20,15 @@ from spikeseg_ros.algorithms.errors import (
     HULKRuntimeError,
 )
 from spikeseg_ros.algorithms.hulk_inputs import (
-    Connections,
     WindowTensors,
     checked_weights,
     traces_from_tensors,
+)
+from spikeseg_ros.algorithms.hulk_patches import (
+    check_trace,
+    connections_of,
+    tight_boxes,
+    unravel_patches,
 )
 from spikeseg_ros.algorithms.hulk_result import HULKResult, results_from_batch
 from spikeseg_ros.spiking.trace import ChainGeometry, SpikeTrace
@@ -33,9 +36,8 @@ from spikeseg_ros.spiking.trace import ChainGeometry, SpikeTrace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from spikeseg_ros.algorithms.hulk_inputs import Array, Size, Starts
+    from spikeseg_ros.algorithms.hulk_patches import Network
     from spikeseg_ros.algorithms.instances import Instance
 
 __all__ = ['MODES', 'HULKDecoder', 'HULKResult']
@@ -96,7 +98,7 @@ class HULKDecoder(torch.nn.Module):
                 'kernels go to 15, convolution kernels to 63.'
             )
             raise HULKConfigError(msg)
-        self._connections: dict[float, tuple[Connections, ...]] = {}
+        self._connections: dict[float, Network] = {}
 
     @classmethod
     def from_encoder(cls, encoder: Any) -> HULKDecoder:
@@ -201,13 +203,19 @@ class HULKDecoder(torch.nn.Module):
             ],
             axis=1,
         )
-        rows, words = self._run(trace, spikes, mode, threshold, gated)
+        connections = self._connections.get(threshold)
+        if connections is None:
+            connections = connections_of(self.weights, threshold)
+            # One entry: the threshold hardly ever changes.
+            self._connections = {threshold: connections}
+        rows, words = unravel_patches(
+            trace, self.weights, connections, spikes, threshold, mode == 'causal', gated
+        )
         start, _ = trace.geometry.footprint()
         stride = trace.geometry.class_stride
         location = np.ascontiguousarray(spikes[:, [3, 2]]).astype(np.int32)
         origin = location * np.int32(stride) + np.int32(start)
-        boxes = np.empty((len(chosen), 4), np.int32)
-        kernels.tight_boxes(rows, origin, boxes)
+        boxes = tight_boxes(rows, origin)
         batch = InstanceBatch(
             ids=chosen.astype(np.int32),
             class_id=classes.class_id[chosen],
@@ -441,70 +449,7 @@ class HULKDecoder(torch.nn.Module):
                 'make the decoder from the encoder that made the record.'
             )
             raise HULKRuntimeError(msg)
-
-    def _run(
-        self,
-        trace: SpikeTrace,
-        spikes: NDArray[np.int64],
-        mode: str,
-        threshold: float,
-        gated: bool,
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Return mask rows (N, S, R) and hashes (N, W)."""
-        if threshold not in self._connections:
-            # One entry: the threshold hardly ever changes.
-            self._connections = {
-                threshold: tuple(Connections.above(item, threshold) for item in self.weights)
-            }
-        first, second, third = self._connections[threshold]
-        geometry = trace.geometry
-        _, size = geometry.footprint()
-        rows = np.zeros((len(spikes), size, (size + 63) // 64), np.uint64)
-        words = np.zeros((len(spikes), word_count(self.n_features, trace.steps)), np.uint64)
-        sizes = np.array(
-            [*geometry.conv_kernels, *geometry.pool_kernels, *geometry.pool_strides], np.int64
-        )
-        if mode == 'causal':
-            kernels.causal(
-                trace.inputs,
-                gated,
-                trace.pool1,
-                trace.pool1_since,
-                trace.pool2,
-                trace.pool2_since,
-                spikes,
-                first.starts,
-                first.taps,
-                second.starts,
-                second.taps,
-                third.starts,
-                third.taps,
-                sizes,
-                rows,
-                words,
-                kernels.MEMO_LIMIT,
-            )
-            return rows, words
-        blocks = [
-            np.ascontiguousarray(item.transpose(0, 2, 3, 1), np.float64)
-            for item in self.weights[:2]
-        ]
-        kernels.by_weights(
-            geometry.height,
-            geometry.width,
-            trace.pool1,
-            trace.pool2,
-            spikes,
-            blocks[0],
-            blocks[1],
-            third.starts,
-            third.taps,
-            sizes,
-            float(threshold),
-            rows,
-            words,
-        )
-        return rows, words
+        check_trace(trace)
 
 
 def _pair(values: Sequence[int], name: str) -> tuple[int, int]:

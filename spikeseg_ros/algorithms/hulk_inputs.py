@@ -21,32 +21,6 @@ START_LAYERS = ('pool1', 'pool2', 'conv3')
 
 
 @dataclass(frozen=True)
-class Connections:
-    """Weights of one layer that count as connections, by map.
-
-    Attributes:
-        starts: First entry of every map in taps, and the number of entries, (maps + 1,), int64.
-        taps: (dy, dx, input map) inside the kernel, (M, 3), int64.
-    """
-
-    starts: NDArray[np.int64]
-    taps: NDArray[np.int64]
-
-    @staticmethod
-    def above(weights: NDArray[np.float32], threshold: float) -> Connections:
-        """Return the connections whose weight lies above a threshold.
-
-        Args:
-            weights: Shape (out, in, kernel, kernel).
-            threshold: Largest weight that does not count.
-        """
-        feature, dy, dx, source = np.nonzero(weights.transpose(0, 2, 3, 1) > threshold)
-        starts = np.searchsorted(feature, np.arange(weights.shape[0] + 1))
-        taps = np.stack([dy, dx, source], axis=1)
-        return Connections(starts.astype(np.int64), np.ascontiguousarray(taps, np.int64))
-
-
-@dataclass(frozen=True)
 class WindowTensors:
     """One window as the published API hands it over.
 

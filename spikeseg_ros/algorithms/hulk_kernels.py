@@ -169,7 +169,8 @@ def causal(
                     continue
                 map2 = taps3[tap3, 2]
                 winner2 = pool2[t2, y2, x2, map2]
-                if winner2 == 0:
+                # An offset outside the window would write outside the patch.
+                if winner2 == 0 or winner2 > window2 * window2:
                     continue
                 row2 = y2 * stride2 + (np.int64(winner2) - 1) // window2
                 column2 = x2 * stride2 + (np.int64(winner2) - 1) % window2
@@ -201,7 +202,7 @@ def causal(
                                 continue
                             map1 = taps2[tap2, 2]
                             winner1 = pool1[t1, y1, x1, map1]
-                            if winner1 == 0:
+                            if winner1 == 0 or winner1 > window1 * window1:
                                 continue
                             _set_bit(hash2, map1 * steps + t1)
                             top = (np.int64(winner1) - 1) // window1
@@ -307,7 +308,7 @@ def by_weights(
             y, x, feature = top2 + taps3[tap, 0], left2 + taps3[tap, 1], taps3[tap, 2]
             if y < 0 or y >= height2 or x < 0 or x >= width2:
                 continue
-            offset = max(np.int64(pool2[step, y, x, feature]) - 1, 0)
+            offset = min(max(np.int64(pool2[step, y, x, feature]) - 1, 0), window2 * window2 - 1)
             row = taps3[tap, 0] * stride2 + offset // window2
             column = taps3[tap, 1] * stride2 + offset % window2
             if active2[row, column, feature]:
@@ -330,7 +331,8 @@ def by_weights(
                 for feature in range(maps1):
                     if not sums1[j, k, feature] > threshold:
                         continue
-                    offset = max(np.int64(pool1[step, y, x, feature]) - 1, 0)
+                    offset = np.int64(pool1[step, y, x, feature]) - 1
+                    offset = min(max(offset, 0), window1 * window1 - 1)
                     row = j * stride1 + offset // window1
                     column = k * stride1 + offset % window1
                     if active1[row, column, feature]:
