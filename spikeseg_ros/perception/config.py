@@ -101,6 +101,10 @@ class SpikeSegConfig:
         high=100_000,
         dynamic=True,
     )
+    streaming: bool = option(
+        False,
+        'Keep membrane potentials from one window to the next instead of starting from rest.',
+    )
     hulk_mode: str = option(
         'causal',
         'What an instance covers: causal = input events that caused the spike; weights = every '
@@ -129,6 +133,13 @@ class ObjectConfig:
     )
     min_events: int = option(
         50, 'Objects with fewer events are dropped.', low=0, high=1_000_000, dynamic=True
+    )
+    fill: int = option(
+        0,
+        'Close gaps of up to twice this many pixels in the masks; 0 = pixels with events [px].',
+        low=0,
+        high=50,
+        dynamic=True,
     )
     max_objects: int = option(
         64,

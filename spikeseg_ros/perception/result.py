@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -79,7 +79,7 @@ class Result:
     height: int
     model: str
     objects: tuple[SegmentedObject, ...] = ()
-    instances: tuple[Instance, ...] = ()
+    instances: Sequence[Instance] = ()
     object_of_instance: Mapping[int, int] = field(default_factory=dict)
     class_ids: NDArray[np.uint8] | None = None
     n_events: int = 0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikeseg_ros.events.types import EventWindow
+    from spikeseg_ros.perception.config import PerceptionConfig
     from spikeseg_ros.perception.result import Result
 
 
@@ -63,6 +64,9 @@ class Segmenter(Protocol):
     family: str
     labels: tuple[ClassLabel, ...]
     device: str
+
+    def reconfigure(self, config: PerceptionConfig) -> None:
+        """Take over the options that may change at run time."""
 
     def initial_state(self) -> Any:
         """Return the state before the first input (also to be used after a reset)."""

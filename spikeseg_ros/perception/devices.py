@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choice of the device a network runs on."""
+
+from __future__ import annotations
+
+from spikeseg_ros.perception.config import ConfigError
+
+
+def choose_device(name: str) -> str:
+    """Return 'cuda' or 'cpu' for the option 'auto', 'cuda' or 'cpu'.
+
+    Raises:
+        ConfigError: CUDA is asked for where there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == 'auto':
+        return 'cuda' if available else 'cpu'
+    if name == 'cuda' and not available:
+        built = torch.version.cuda
+        reason = (
+            'PyTorch was built without CUDA'
+            if built is None
+            else f'PyTorch (CUDA {built}) finds no usable GPU'
+        )
+        msg = f"device is 'cuda', but {reason}; set device to 'auto' or 'cpu'."
+        raise ConfigError(msg)
+    return name
