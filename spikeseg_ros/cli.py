@@ -104,9 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _missing(err: ImportError) -> str:
     """Say what to do about a module that cannot be imported."""
     name = err.name or str(err)
-    if name.split('.')[0] in ('rclpy', 'event_camera_msgs', 'sensor_msgs') or name.startswith(
-        'spikeseg_ros.'
-    ):
+    ros = ('rclpy', 'sensor_msgs', 'event_camera_msgs', 'spikeseg_ros.msg', 'spikeseg_ros.nodes')
+    if name.startswith(ros):
         return (
             f'{err}. This command needs a ROS 2 environment with the built package: run it '
             'through make, or source the workspace (install/setup.bash) first.'
