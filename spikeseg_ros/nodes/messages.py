@@ -85,7 +85,7 @@ def to_packet_message(packet: Packet) -> Any:
     message.height, message.width = packet.height, packet.width
     message.seq, message.time_base = packet.seq, packet.time_base
     message.encoding = packet.encoding
-    message.events.frombytes(memoryview(packet.payload).cast('B'))
+    message.events.frombytes(np.frombuffer(packet.payload, np.uint8).tobytes())
     return message
 
 
@@ -272,8 +272,9 @@ class MaskWriter:
             image = image.astype(np.uint8)
         message.encoding = 'mono8' if image.dtype == np.uint8 else 'mono16'
         pixels = np.ascontiguousarray(image, image.dtype.newbyteorder('<'))
-        raw = memoryview(pixels.reshape(-1).view(np.uint8))
-        data = zlib.compress(raw, 1) if message.compression else raw
+        data = pixels.tobytes()
+        if message.compression:
+            data = zlib.compress(data, 1)
         if len(message.data) != len(data):
             # The setter copies from Iron on, so the array is changed in place instead.
             del message.data[:]
@@ -289,7 +290,7 @@ def read_mask(message: msg.SegmentationMask) -> NDArray[Any]:
     Raises:
         MessageError: Encoding or compression is unknown, or the data do not fit the size.
     """
-    kinds = {'mono8': np.dtype('u1'), 'mono16': np.dtype('<u2')}
+    kinds: dict[str, np.dtype[Any]] = {'mono8': np.dtype('u1'), 'mono16': np.dtype('<u2')}
     if message.encoding not in kinds or message.compression not in ('', 'zlib'):
         text = f'Unknown mask: encoding {message.encoding!r}, compression {message.compression!r}.'
         raise MessageError(text)

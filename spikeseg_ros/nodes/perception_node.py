@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from event_camera_msgs.msg import EventPacket
-from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
@@ -26,7 +26,7 @@ from spikeseg_ros.nodes.options import PerceptionNodeConfig
 from spikeseg_ros.nodes.outputs import Outputs
 from spikeseg_ros.nodes.parameters import Parameters, perception_config, perception_options
 from spikeseg_ros.nodes.qos import best_effort, reliable, subscribe
-from spikeseg_ros.nodes.runtime import NodeError, run
+from spikeseg_ros.nodes.runtime import NodeError, run, steady_clock
 from spikeseg_ros.nodes.worker import Worker
 from spikeseg_ros.perception.config import options
 from spikeseg_ros.perception.image_stream import ImageStream
@@ -84,12 +84,11 @@ class PerceptionNode(LifecycleNode):
         self._timer: Any = None
         self._jumps: Any = None
         self._worker = Worker(self._work, self._work_failed, 'perception')
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._declared = Parameters(self, perception_options(), self._on_parameters)
         self._own = self._read_own()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', reliable(10))
         self._diagnostics_timer = self.create_timer(
-            self._own.diagnostics_period_s, self._publish_diagnostics, clock=self._steady
+            self._own.diagnostics_period_s, self._publish_diagnostics, clock=steady_clock()
         )
 
     def start(self) -> None:

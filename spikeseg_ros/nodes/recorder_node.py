@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
@@ -21,7 +20,7 @@ from spikeseg_ros.evaluation.bags import BagError, BagWriter
 from spikeseg_ros.nodes.options import RecorderConfig
 from spikeseg_ros.nodes.parameters import Parameters
 from spikeseg_ros.nodes.player_node import message_class
-from spikeseg_ros.nodes.runtime import NodeError, run
+from spikeseg_ros.nodes.runtime import NodeError, run, steady_clock
 from spikeseg_ros.perception.config import options
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class RecorderNode(Node):
             Path(name).expanduser(), self.config.storage, overwrite=self.config.overwrite
         )
         self._writer = writer.__enter__()
-        self.create_timer(_LOOK_SECONDS, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(_LOOK_SECONDS, self._look, clock=steady_clock())
         self._look()
         self.get_logger().info(f'Recording to {name}: {", ".join(self._wanted)}.')
 

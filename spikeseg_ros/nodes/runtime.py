@@ -9,8 +9,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import rclpy
+from rclpy.clock import Clock
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.task import Future
+
+try:
+    from rclpy.clock_type import ClockType
+except ImportError:  # Humble
+    from rclpy.clock import ClockType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +24,11 @@ if TYPE_CHECKING:
 
 class NodeError(ValueError):
     """A node cannot start or go on; the text says why and what to do."""
+
+
+def steady_clock() -> Clock:
+    """Return a clock that neither jumps nor follows /clock."""
+    return Clock(clock_type=ClockType.STEADY_TIME)
 
 
 def run(make: Callable[[], Any], args: Sequence[str] | None = None) -> int:
