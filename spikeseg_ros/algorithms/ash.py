@@ -32,8 +32,9 @@ def word_count(n_features: int, n_timesteps: int) -> int:
 
 def pack(matrix: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """Pack hash matrices (..., F, T) of bool into words (..., W) of uint64."""
-    flat = np.ascontiguousarray(matrix, np.bool_).reshape(*matrix.shape[:-2], -1)
-    words = word_count(*matrix.shape[-2:])
+    features, steps = matrix.shape[-2:]
+    flat = np.ascontiguousarray(matrix, np.bool_).reshape(*matrix.shape[:-2], features * steps)
+    words = word_count(features, steps)
     padding = [(0, 0)] * (flat.ndim - 1) + [(0, words * 64 - flat.shape[-1])]
     packed = np.packbits(np.pad(flat, padding), axis=-1, bitorder='little')
     return packed.view('<u8').astype(np.uint64)

@@ -16,6 +16,8 @@ GEOMETRIES = {
     ),
     'kernel 1': ChainGeometry(20, 24, (1, 2, 3, 2), (1, 3, 5), (2, 3), (2, 3)),
 }
+# Share of spiking cells of input, pool1, pool2 and the class layer.
+DENSITY = (0.1, 0.15, 0.1, 0.05)
 
 
 def random_weights(geometry: ChainGeometry, seed: int, share: float = 0.25) -> tuple:
@@ -36,7 +38,7 @@ def random_trace(
     geometry: ChainGeometry,
     seed: int,
     steps: int = 4,
-    density: tuple[float, float, float, float] = (0.1, 0.15, 0.1, 0.05),
+    density: tuple[float, float, float, float] = DENSITY,
     since: bool = True,
 ) -> SpikeTrace:
     """Return a record whose spikes are drawn independently in every layer."""
