@@ -98,7 +98,7 @@ class SpikeSEGEncoder(nn.Module):
         self._derive_thresholds(CONV_LAYERS)
         register: Any = self.register_load_state_dict_post_hook
         register(_after_load)
-        self._warn_if_silent()
+        self.warn_if_silent()
 
     @property
     def weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -175,7 +175,7 @@ class SpikeSEGEncoder(nn.Module):
                 raise EncoderRuntimeError(msg)
             conv.weight.copy_(on_grid(tensor))
         self._derive_thresholds(tuple(weights))
-        self._warn_if_silent()
+        self.warn_if_silent()
 
     def set_threshold(
         self,
@@ -213,7 +213,7 @@ class SpikeSEGEncoder(nn.Module):
         getattr(self, f'{name}_threshold').copy_(theta)
         getattr(self, f'{name}_leak').copy_(loss)
         self._calibrated.add(name)
-        self._warn_if_silent()
+        self.warn_if_silent()
 
     def forward(
         self,
@@ -386,7 +386,7 @@ class SpikeSEGEncoder(nn.Module):
             getattr(self, f'{name}_threshold').copy_(theta)
             getattr(self, f'{name}_leak').copy_(leak)
 
-    def _warn_if_silent(self) -> None:
+    def warn_if_silent(self) -> None:
         """Warn about layers whose weights can never, or not in one step, reach the threshold."""
         for name in CONV_LAYERS:
             layer: LayerConfig = getattr(self.config, name)
@@ -439,4 +439,4 @@ def _after_load(module: nn.Module, _keys: Any) -> None:
         except NeuronError as error:
             msg = f'{name}: {error}'
             raise EncoderRuntimeError(msg) from error
-    module._warn_if_silent()
+    module.warn_if_silent()

@@ -258,9 +258,10 @@ def _layer_buffers(
     columns = groups << shift
     blocks = weight.detach().cpu().numpy()[:, :, ::-1, ::-1].transpose(1, 2, 3, 0)
     theta, leak = (
-        np.tile(values.detach().cpu().numpy().astype(np.float32), 1 << shift)
+        np.tile(values.detach().cpu().numpy().astype(np.float32), columns)
         for values in (neurons.threshold, neurons.leak)
     )
+    hit_words = np.zeros(-(-columns * channels // 8), np.uint64)
     fired = (rows, columns * channels) if neurons.fire_once else (1, 1)
     floor = -np.inf if neurons.leak_mode == 'none' else 0.0
     shape = [height, width, channels, kernel, shift, neurons.fire_once, neurons.competition]
@@ -274,6 +275,8 @@ def _layer_buffers(
         np.zeros((rows, groups), np.uint8),
         np.zeros((rows, groups), np.int64),
         np.zeros(fired, np.uint8),
+        hit_words.view(np.uint8),
+        hit_words,
         np.array(shape, np.int64),
     )
 

@@ -28,7 +28,7 @@ class LayerBuffers(NamedTuple):
 
     Attributes:
         weights: Flipped blocks, shape (C_in, kernel, kernel * C), float32.
-        theta: Thresholds, repeated for one group, shape (2 ** shift * C,), float32.
+        theta: Thresholds, repeated for a whole row, shape (columns * C,), float32.
         leak: Leaks, likewise.
         floor: Smallest potential, shape (1,), float32; 0 or -inf.
         v: Potentials, shape (rows, columns * C) with margins, float32.
@@ -36,6 +36,8 @@ class LayerBuffers(NamedTuple):
         active: Groups that may hold charge, shape (rows, groups), uint8.
         seen: Tick at which a group was last looked at, same shape, int64.
         fired: Neurons that have fired, shape of v; shape (1, 1) unless fire_once.
+        hits: Work space, which neurons of a run reached their threshold, uint8.
+        hit_words: The same bytes in words of 8, uint64.
         size: (H, W, C, kernel, shift, fire_once, competition), int64.
     """
 
@@ -48,6 +50,8 @@ class LayerBuffers(NamedTuple):
     active: NDArray[np.uint8]
     seen: NDArray[np.int64]
     fired: NDArray[np.uint8]
+    hits: NDArray[np.uint8]
+    hit_words: NDArray[np.uint64]
     size: NDArray[np.int64]
 
 
@@ -85,13 +89,10 @@ class ClassBuffers(NamedTuple):
     potential: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
-def _add_block(layer, channel, y, x, value):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, inline='always')
+def _add_block(weights, channel, y, x, value, v, active, channels, kernel, shift):  # type: ignore[no-untyped-def]
     """Add the weights of an input spike to the neurons it reaches and mark their groups."""
-    channels, kernel, shift = layer.size[2], layer.size[3], layer.size[4]
-    weights, v, active = layer.weights, layer.v, layer.active
-    start = x * channels
-    width = kernel * channels
+    start, width = x * channels, kernel * channels
     left, right = x >> shift, (x + kernel - 1) >> shift
     for ky in range(kernel):
         row = v[y + ky, start : start + width]
@@ -116,96 +117,78 @@ def _add_inputs(inputs, words, t, layer):  # type: ignore[no-untyped-def]
         t: Step.
         layer: conv1.
     """
-    height, width = layer.size[0], layer.size[1]
-    channels = layer.weights.shape[0]
-    per_step = height * width * channels
-    begin, end = t * per_step, (t + 1) * per_step
+    weights, v, active = layer.weights, layer.v, layer.active
+    height, width, channels = layer.size[0], layer.size[1], layer.size[2]
+    kernel, shift = layer.size[3], layer.size[4]
+    depth = weights.shape[0]
+    position = t * height * width * depth
     count, largest = 0, 0
-    position = begin
-    while position < end:
-        if position % 8 == 0 and position + 8 <= end and words[position >> 3] == 0:
-            position += 8
-            continue
-        value = inputs[position]
-        if value != 0:
-            pixel, channel = divmod(position - begin, channels)
-            y, x = divmod(pixel, width)
-            _add_block(layer, channel, y, x, value)
-            count += 1
-            largest = max(largest, value)
-        position += 1
+    for y in range(height):
+        begin = position
+        end = begin + width * depth
+        while position < end:
+            if position & 7 == 0 and position + 8 <= end and words[position >> 3] == 0:
+                position += 8
+                continue
+            value = inputs[position]
+            if value != 0:
+                x = (position - begin) // depth
+                channel = position - begin - x * depth
+                _add_block(weights, channel, y, x, value, v, active, channels, kernel, shift)
+                count += 1
+                largest = max(largest, value)
+            position += 1
     return count, largest
 
 
 @njit(cache=True, nogil=True)
 def _add_pooled(pool, n_queued, layer):  # type: ignore[no-untyped-def]
     """Add the spikes that passed a pool in this step to the next layer."""
-    columns, channels = pool.best.shape[1], pool.best.shape[2]
+    weights, v, active, queue = layer.weights, layer.v, layer.active, pool.queue
+    channels, kernel, shift = layer.size[2], layer.size[3], layer.size[4]
+    columns, depth = pool.best.shape[1], pool.best.shape[2]
     for i in range(n_queued):
-        cell, channel = divmod(pool.queue[i], channels)
-        y, x = divmod(cell, columns)
-        _add_block(layer, channel, y, x, 1)
+        cell = queue[i] // depth
+        channel = queue[i] - cell * depth
+        y = cell // columns
+        x = cell - y * columns
+        _add_block(weights, channel, y, x, 1, v, active, channels, kernel, shift)
 
 
-@njit(cache=True, nogil=True)
-def _charge(v, since, theta, leak, floor, after):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, inline='always')
+def _charge(v, since, hits, theta, leak, floor, after):  # type: ignore[no-untyped-def]
     """Apply leak and floor to a run of neurons that already hold their input.
 
-    Neurons that end at 0 get the start of their next charge, step `after`.
-
-    Returns:
-        Number of neurons at or above their threshold, and whether any potential is not 0.
+    Neurons that end at 0 get the start of their next charge, step `after`; `hits` becomes 1
+    where the threshold is reached.
     """
-    above, charged = 0, 0
     for i in range(v.shape[0]):
-        value = max(v[i] - leak[i], floor)
+        value = v[i] - leak[i]
+        value = value if value > floor else floor
         v[i] = value
-        above += value >= theta[i]
-        charged += value != np.float32(0)
+        hits[i] = value >= theta[i]
         since[i] = since[i] if value != np.float32(0) else after
-    return above, charged
 
 
-@njit(cache=True, nogil=True)
-def _pool_spike(pool, t, y, x, c, potential, since, n_queued):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, inline='always')
+def _pool_spike(y, x, c, t, potential, start, first, last, offsets, since, best, queue, n, k, s):  # type: ignore[no-untyped-def]
     """Offer a spike to every pooling window that holds it; return the new queue length."""
-    kernel, stride = pool.kernel[0], pool.kernel[1]
-    for py in range(pool.first[0, y], pool.last[0, y] + 1):
-        for px in range(pool.first[1, x], pool.last[1, x] + 1):
-            silent = pool.offsets[t, py, px, c] == 0
+    for py in range(first[0, y], last[0, y] + 1):
+        for px in range(first[1, x], last[1, x] + 1):
+            silent = offsets[t, py, px, c] == 0
             # Spikes come in row-major order, so ">" leaves ties to the first.
-            if silent or potential > pool.best[py, px, c]:
-                pool.best[py, px, c] = potential
-                pool.since[t, py, px, c] = since
-                offset = (y - py * stride) * kernel + (x - px * stride) + 1
-                pool.offsets[t, py, px, c] = offset
+            if silent or potential > best[py, px, c]:
+                best[py, px, c] = potential
+                since[t, py, px, c] = start
+                offsets[t, py, px, c] = (y - py * s) * k + (x - px * s) + 1
             if silent:
-                columns, channels = pool.best.shape[1], pool.best.shape[2]
-                pool.queue[n_queued] = (py * columns + px) * channels + c
-                n_queued += 1
-    return n_queued
+                queue[n] = (py * best.shape[1] + px) * best.shape[2] + c
+                n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)
-def _fire_position(layer, row, base, t):  # type: ignore[no-untyped-def]
-    """Decide which maps of one position fire; return the winner or -1.
-
-    Without competition every neuron at its threshold fires and -1 is returned; the caller
-    looks at the potentials. With it, the map with the largest V / theta is returned.
-    """
-    channels = layer.size[2]
-    winner, strongest = -1, np.float32(0)
-    for c in range(channels):
-        value = layer.v[row, base + c]
-        if value >= layer.theta[c] and not (layer.size[5] and layer.fired[row, base + c]):
-            ratio = value / layer.theta[c]
-            if winner < 0 or ratio > strongest:
-                winner, strongest = c, ratio
-    return winner
-
-
-@njit(cache=True, nogil=True)
-def _scan(layer, t, tick, pool, classes, n_classes_found, to_pool):  # type: ignore[no-untyped-def]
+def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no-untyped-def]
     """Advance the active neurons of a layer by one step.
 
     Args:
@@ -214,76 +197,115 @@ def _scan(layer, t, tick, pool, classes, n_classes_found, to_pool):  # type: ign
         tick: Step counted over all windows.
         pool: Pool behind the layer; any pool where to_pool is False.
         classes: Receives the spikes where to_pool is False.
-        n_classes_found: Class spikes found so far.
+        n_classes: Class spikes found so far.
         to_pool: Whether spikes go to the pool.
 
     Returns:
         Number of spikes, length of the pool's queue, number of class spikes so far.
     """
+    v, since, active, seen, fired = layer.v, layer.since, layer.active, layer.seen, layer.fired
+    theta, leak, hits, hit_words = layer.theta, layer.leak, layer.hits, layer.hit_words
     height, width, channels = layer.size[0], layer.size[1], layer.size[2]
     margin, shift = layer.size[3] // 2, layer.size[4]
     fire_once, competition = layer.size[5] != 0, layer.size[6] != 0
+    first, last, offsets, pool_since = pool.first, pool.last, pool.offsets, pool.since
+    best, queue, k, s = pool.best, pool.queue, pool.kernel[0], pool.kernel[1]
+    where, class_potential = classes.where, classes.potential
     floor = layer.floor[0]
     spikes, n_queued = 0, 0
     after = np.uint8(t + 1)
-    first_group, last_group = margin >> shift, (margin + width - 1) >> shift
+    end_group = ((margin + width - 1) >> shift) + 1
     for row in range(margin, margin + height):
-        for group in range(first_group, last_group + 1):
-            if layer.active[row, group] == 0:
+        group = margin >> shift
+        while group < end_group:
+            if active[row, group] == 0:
+                group += 1
                 continue
-            left = max(group << shift, margin)
-            right = min((group + 1) << shift, margin + width)
-            low, high = left * channels, right * channels
-            v, since = layer.v[row, low:high], layer.since[row, low:high]
-            if layer.seen[row, group] != tick - 1:
-                since[:] = np.uint8(t)
-            layer.seen[row, group] = tick
-            # The start of the charge of neurons that fire now is read before it is renewed,
-            # because only neurons that end at 0, which cannot fire, are renewed in _charge.
-            above, charged = _charge(
-                v, since, layer.theta[: high - low], layer.leak[: high - low], floor, after
+            # Neighbouring active groups are charged in one run.
+            begin_group = group
+            row_v, row_since = v[row], since[row]
+            while group < end_group and active[row, group] != 0:
+                if seen[row, group] != tick - 1:
+                    row_since[(group << shift) * channels : ((group + 1) << shift) * channels] = t
+                seen[row, group] = tick
+                group += 1
+            low = max(begin_group << shift, margin) * channels
+            high = min(group << shift, margin + width) * channels
+            length = high - low
+            _charge(
+                row_v[low:high],
+                row_since[low:high],
+                hits[:length],
+                theta[:length],
+                leak[:length],
+                floor,
+                after,
             )
-            if charged == 0:
-                layer.active[row, group] = 0
-            if above == 0:
-                continue
-            for column in range(left, right):
-                base = column * channels
-                winner = -1
+            for g in range(begin_group, group):
+                charged = False
+                begin = max(g << shift, margin) * channels
+                for value in row_v[begin : min((g + 1) << shift, margin + width) * channels]:
+                    if value != np.float32(0):
+                        charged = True
+                        break
+                if not charged:
+                    active[row, g] = 0
+            i = 0
+            while i < length:
+                if i & 7 == 0 and i + 8 <= length and hit_words[i >> 3] == 0:
+                    i += 8
+                    continue
+                if hits[i] == 0:
+                    i += 1
+                    continue
+                position = i // channels
+                base = low + position * channels
+                y, x = row - margin, base // channels - margin
+                # The maps of this position, from the first that reached its threshold.
+                low_map, high_map = i - position * channels, channels
+                if fire_once:
+                    for c in range(low_map, high_map):
+                        if hits[position * channels + c] and fired[row, base + c]:
+                            hits[position * channels + c] = 0
+                            v[row, base + c] = np.float32(0)
+                            since[row, base + c] = after
                 if competition:
-                    winner = _fire_position(layer, row, base, t)
-                for c in range(channels):
-                    value = layer.v[row, base + c]
-                    fires = value >= layer.theta[c]
-                    if fires and fire_once and layer.fired[row, base + c]:
-                        fires = False
-                        layer.v[row, base + c] = np.float32(0)
-                        layer.since[row, base + c] = after
-                    start = layer.since[row, base + c]
-                    if competition:
-                        fires = c == winner
-                        if winner >= 0:
-                            layer.v[row, base + c] = np.float32(0)
-                            layer.since[row, base + c] = after
-                    if not fires:
+                    winner, strongest = -1, np.float32(0)
+                    for c in range(low_map, high_map):
+                        if hits[position * channels + c]:
+                            ratio = v[row, base + c] / theta[c]
+                            if winner < 0 or ratio > strongest:
+                                winner, strongest = c, ratio
+                    if winner >= 0:
+                        for c in range(channels):
+                            if c != winner:
+                                v[row, base + c] = np.float32(0)
+                                since[row, base + c] = after
+                        low_map, high_map = winner, winner + 1
+                for c in range(low_map, high_map):
+                    if hits[position * channels + c] == 0:
                         continue
-                    layer.v[row, base + c] = np.float32(0)
-                    layer.since[row, base + c] = after
+                    value, start = v[row, base + c], since[row, base + c]
+                    v[row, base + c] = np.float32(0)
+                    since[row, base + c] = after
                     if fire_once:
-                        layer.fired[row, base + c] = 1
+                        fired[row, base + c] = 1
                     spikes += 1
-                    y, x = row - margin, column - margin
                     if to_pool:
-                        n_queued = _pool_spike(pool, t, y, x, c, value, start, n_queued)
+                        n_queued = _pool_spike(
+                            y, x, c, t, value, start, first, last, offsets, pool_since, best,
+                            queue, n_queued, k, s,
+                        )  # fmt: skip
                     else:
-                        classes.where[0, n_classes_found] = t
-                        classes.where[1, n_classes_found] = c
-                        classes.where[2, n_classes_found] = y
-                        classes.where[3, n_classes_found] = x
-                        classes.where[4, n_classes_found] = start
-                        classes.potential[n_classes_found] = value / layer.theta[c]
-                        n_classes_found += 1
-    return spikes, n_queued, n_classes_found
+                        where[0, n_classes] = t
+                        where[1, n_classes] = c
+                        where[2, n_classes] = y
+                        where[3, n_classes] = x
+                        where[4, n_classes] = start
+                        class_potential[n_classes] = value / theta[c]
+                        n_classes += 1
+                i = (position + 1) * channels
+    return spikes, n_queued, n_classes
 
 
 @njit(cache=True, nogil=True)
