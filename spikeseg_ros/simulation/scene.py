@@ -174,6 +174,7 @@ def random_scene(
     sizes: tuple[float, float] = (10.0, 60.0),
     speeds: tuple[float, float] = (30.0, 200.0),
     seconds: float = 1.0,
+    gap: float | None = None,
 ) -> Scene:
     """Return a random scene; the same arguments always give the same scene.
 
@@ -185,6 +186,8 @@ def random_scene(
         sizes: Smallest and largest radius [px], drawn log-uniformly.
         speeds: Smallest and largest speed [px/s], drawn log-uniformly.
         seconds: Time the scene is made for: every path crosses the image in its middle.
+        gap: Smallest distance of the objects' circles in the middle of that time [px]; objects
+            for which there is no room are left out. None lets them overlap.
 
     Raises:
         SimulationError: A range is empty or negative.
@@ -195,13 +198,17 @@ def random_scene(
             raise SimulationError(msg)
     rng = np.random.default_rng(seed)
     background = Texture.random(rng, rng.uniform(0.3, 0.6), 0.15, min(width, height) * 0.2)
-    items = []
+    items: list[SceneObject] = []
+    taken: list[tuple[float, float, float]] = []
     for number in range(objects):
         radius = math.exp(rng.uniform(math.log(sizes[0]), math.log(sizes[1])))
         speed = math.exp(rng.uniform(math.log(speeds[0]), math.log(speeds[1])))
         heading = rng.uniform(0, 2 * math.pi)
         velocity = (speed * math.cos(heading), speed * math.sin(heading))
-        middle = (rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height)
+        middle = _middle(rng, width, height, radius, taken, gap)
+        if middle is None:
+            continue
+        taken.append((*middle, radius))
         start = tuple(m - v * seconds / 2 for m, v in zip(middle, velocity, strict=True))
         mean = rng.uniform(0.08, 0.3) if rng.random() < 0.5 else rng.uniform(0.6, 0.9)
         kind = KINDS[number % len(KINDS)]
@@ -220,6 +227,22 @@ def random_scene(
             )
         )
     return Scene(width, height, tuple(items), background)
+
+
+def _middle(
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    radius: float,
+    taken: list[tuple[float, float, float]],
+    gap: float | None,
+) -> tuple[float, float] | None:
+    """Return a point (x, y) at which an object keeps its distance from those already placed."""
+    for _ in range(50):
+        x, y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height
+        if gap is None or all(math.hypot(x - a, y - b) >= radius + r + gap for a, b, r in taken):
+            return x, y
+    return None
 
 
 def _random_shape(rng: np.random.Generator, kind: str, radius: float) -> Shape:
