@@ -158,7 +158,7 @@ def load_encoder(path: str | os.PathLike[str]) -> SpikeSEGEncoder:
     return load_weights(path).build()
 
 
-def packaged_weights(name: str = 'default') -> Path:
+def packaged_weights(name: str = 'spikeseg_default') -> Path:
     """Return the path of a weight file that comes with the package.
 
     Args:
