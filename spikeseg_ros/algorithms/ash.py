@@ -238,7 +238,7 @@ class ActiveSpikeHash:
     @property
     def n_active(self) -> int:
         """Number of ones."""
-        return int(self.matrix.sum())
+        return _ones(self.words)
 
     @property
     def sparsity(self) -> float:
@@ -253,8 +253,8 @@ class ActiveSpikeHash:
             HashError: The hashes have different shapes.
         """
         self._check_same_shape(other)
-        union = int(np.count_nonzero(self.matrix | other.matrix))
-        common = int(np.count_nonzero(self.matrix & other.matrix))
+        union = _ones(self.words | other.words)
+        common = _ones(self.words & other.words)
         return common / union if union else 0.0
 
     def union(self, other: ActiveSpikeHash) -> ActiveSpikeHash:
@@ -301,6 +301,11 @@ class ActiveSpikeHash:
             f'ActiveSpikeHash(n_features={self.n_features}, n_timesteps={self.n_timesteps}, '
             f'n_active={self.n_active})'
         )
+
+
+def _ones(words: NDArray[np.uint64]) -> int:
+    """Count the ones of packed bits."""
+    return int.from_bytes(words.tobytes(), 'little').bit_count()
 
 
 def _to_numpy(values: torch.Tensor | NDArray[Any]) -> NDArray[Any]:
