@@ -9,7 +9,7 @@ from spikeseg_ros.events.convert import (
     events_from_message,
     to_packet,
 )
-from spikeseg_ros.events.decoder import ENCODINGS, EventDecoder
+from spikeseg_ros.events.decoder import ENCODINGS, LIVE_ENCODINGS, EventDecoder, warm_up
 from spikeseg_ros.events.encoder import Evt3Encoder
 from spikeseg_ros.events.errors import EventError
 from spikeseg_ros.events.queue import PacketQueue
@@ -19,6 +19,7 @@ from spikeseg_ros.events.windows import WindowSlicer
 
 __all__ = [
     'ENCODINGS',
+    'LIVE_ENCODINGS',
     'EventDecoder',
     'EventError',
     'EventStream',
@@ -38,4 +39,5 @@ __all__ = [
     'latency_code',
     'to_packet',
     'to_tensor',
+    'warm_up',
 ]

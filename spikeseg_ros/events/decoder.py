@@ -17,17 +17,13 @@ from spikeseg_ros.events import kernels_fixed, kernels_words, reference
 from spikeseg_ros.events.errors import EventError
 from spikeseg_ros.events.layout import (
     BASE,
-    CLIPPED,
-    EVENTS,
     HIGH_SEEN,
     LAST,
     LOOP,
     LOST,
     MAX_SIDE,
     MAX_TIME,
-    SKIPPED,
     SYNC,
-    TRIGGERS,
     US,
     Y,
     new_state,
@@ -51,11 +47,6 @@ def _weights(singles: tuple[int, ...], vectors: dict[int, int]) -> NDArray[np.ui
     return weights
 
 
-def _edges(words: NDArray[Any], shift: int) -> int:
-    """Return the number of words with the code of an external trigger."""
-    return int(np.count_nonzero((words >> shift) == 0xA))
-
-
 _EVT3_WEIGHTS = _weights((2,), {4: 12, 5: 8})
 _CMP_WEIGHTS = _weights((3,), {5: 8})
 
@@ -69,8 +60,7 @@ class _Codec:
         size: Bytes of the smallest unit.
         kernel: Compiled decoder.
         plain: The same in numpy.
-        events: Bound on the events in the words.
-        edges: Bound on the trigger edges in the words.
+        bound: Most events and trigger edges that can come out of words.
         span: Longest time after time_base [ns]; 0 where time_base is ignored.
         base: Passed to the kernel where time_base is ignored.
     """
@@ -79,19 +69,9 @@ class _Codec:
     size: int
     kernel: Callable[..., None]
     plain: Callable[..., reference.Decoded]
-    events: Callable[[NDArray[Any]], int]
-    edges: Callable[[NDArray[Any]], int]
+    bound: Callable[[NDArray[Any]], tuple[int, int]]
     span: int = 0
     base: int = 0
-
-
-def _halves(words: NDArray[Any]) -> int:
-    return int(words.size // 2)
-
-
-def _no_edges(words: NDArray[Any]) -> int:
-    del words
-    return 0
 
 
 def _evt21(mask_half: int) -> _Codec:
@@ -101,8 +81,7 @@ def _evt21(mask_half: int) -> _Codec:
         8,
         kernels_fixed.decode_evt21,
         reference.evt21,
-        lambda words: int(kernels_fixed.count_evt21(words, mask_half)),
-        lambda words: _edges(words[1 - mask_half :: 2], 28),
+        lambda words: kernels_fixed.bound_evt21(words, mask_half),
         base=mask_half,
     )
 
@@ -113,16 +92,14 @@ _CODECS = {
         2,
         kernels_words.decode_evt3,
         reference.evt3,
-        lambda words: int(kernels_words.count_words(words, _EVT3_WEIGHTS)),
-        lambda words: _edges(words, 12),
+        lambda words: kernels_words.bound_words(words, _EVT3_WEIGHTS),
     ),
     'libcaer_cmp': _Codec(
         '<u2',
         2,
         kernels_words.decode_libcaer_cmp,
         reference.libcaer_cmp,
-        lambda words: int(kernels_words.count_words(words, _CMP_WEIGHTS)),
-        _no_edges,
+        lambda words: kernels_words.bound_words(words, _CMP_WEIGHTS),
         span=(1 << 24) * US,
     ),
     'libcaer': _Codec(
@@ -130,20 +107,19 @@ _CODECS = {
         8,
         kernels_fixed.decode_libcaer,
         reference.libcaer,
-        _halves,
-        _no_edges,
+        kernels_fixed.bound_pairs,
         span=(1 << 31) * US,
     ),
     'mono': _Codec(
-        '<u4', 8, kernels_fixed.decode_mono, reference.mono, _halves, _no_edges, span=1 << 32
+        '<u4',
+        8,
+        kernels_fixed.decode_mono,
+        reference.mono,
+        kernels_fixed.bound_pairs,
+        span=1 << 32,
     ),
     'evt2': _Codec(
-        '<u4',
-        4,
-        kernels_fixed.decode_evt2,
-        reference.evt2,
-        lambda words: int(words.size),
-        lambda words: _edges(words, 28),
+        '<u4', 4, kernels_fixed.decode_evt2, reference.evt2, kernels_fixed.bound_evt2
     ),
     'evt21': _evt21(0),
     'evt21_legacy': _evt21(1),
@@ -231,24 +207,16 @@ class EventDecoder:
         """
         words = self._words(payload)
         base = self._base(time_base)
-        before = self._state.copy()
-        decoded = self._plain(words, base) if self._reference else self._fast(words, base)
-        self.triggers = Triggers(
-            decoded.tt.astype(np.int64, copy=False),
-            decoded.tv.astype(np.uint8, copy=False),
-            decoded.ti.astype(np.uint8, copy=False),
-        )
+        before = self._state.copy() if self.encoding == 'libcaer' else self._state
+        run = self._plain if self._reference else self._fast
+        events, triggers, skipped, clipped = run(words, base)
         if self.encoding == 'libcaer':
-            # Only this format multiplies its span: with every wrap inside one message.
+            # Only in this format the words, not just the base, can make times leave the range.
             self._check_wraps(base, before)
-        self.skipped += decoded.skipped
-        self.clipped += decoded.clipped
-        return Events(
-            decoded.x.astype(np.uint16, copy=False),
-            decoded.y.astype(np.uint16, copy=False),
-            decoded.p.astype(np.uint8, copy=False),
-            decoded.t.astype(np.int64, copy=False),
-        )
+        self.triggers = triggers
+        self.skipped += skipped
+        self.clipped += clipped
+        return events
 
     def reset(self) -> None:
         """Forget everything about the stream, as if nothing had been decoded; keep counting."""
@@ -302,33 +270,46 @@ class EventDecoder:
         wraps = int(self._state[LOOP])
         if base + (wraps + 1) * self._codec.span > MAX_TIME:
             self._state = before
-            self.triggers = Triggers.empty()
             msg = f'Time wraps {wraps!r} times inside one payload; the packet is damaged.'
             raise EventError(msg)
 
-    def _plain(self, words: NDArray[Any], base: int) -> reference.Decoded:
-        return self._codec.plain(words, self._state, base, self.width, self.height)
+    def _plain(self, words: NDArray[Any], base: int) -> tuple[Events, Triggers, int, int]:
+        """Run the plain definition."""
+        got = self._codec.plain(words, self._state, base, self.width, self.height)
+        events = Events(
+            got.x.astype(np.uint16), got.y.astype(np.uint16), got.p.astype(np.uint8), got.t
+        )
+        edges = Triggers(got.tt, got.tv.astype(np.uint8), got.ti.astype(np.uint8))
+        return events, edges, got.skipped, got.clipped
 
-    def _fast(self, words: NDArray[Any], base: int) -> reference.Decoded:
+    def _fast(self, words: NDArray[Any], base: int) -> tuple[Events, Triggers, int, int]:
         """Run the compiled kernel into columns that are as long as needed and no longer."""
-        size = self._codec.events(words) + kernels_words.LANES
-        edges = self._codec.edges(words)
+        most, edges = self._codec.bound(words)
+        size = most + kernels_words.LANES
         x, y = np.empty(size, np.uint16), np.empty(size, np.uint16)
         p, t = np.empty(size, np.uint8), np.empty(size, np.int64)
-        tt, tv = np.empty(edges, np.int64), np.empty(edges, np.uint8)
-        ti = np.empty(edges, np.uint8)
-        counts = np.zeros(4, np.int64)
+        tt = np.empty(edges, np.int64)
+        tv, ti = np.empty(edges, np.uint8), np.empty(edges, np.uint8)
+        counts = np.array([most, 0, 0, 0])
         self._codec.kernel(
             words, self._state, base, self.width, self.height, x, y, p, t, tt, tv, ti, counts
         )
-        n, m = int(counts[EVENTS]), int(counts[TRIGGERS])
-        if 2 * n < size - kernels_words.LANES:
-            # Most were clipped: do not keep the long columns alive behind short views.
+        n, m, skipped, clipped = counts.tolist()
+        if 2 * n < most:
+            # Most were clipped: do not keep long columns alive behind short views.
             x, y, p, t = x[:n].copy(), y[:n].copy(), p[:n].copy(), t[:n].copy()
-        return reference.Decoded(
-            x[:n], y[:n], p[:n], t[:n], tt[:m], tv[:m], ti[:m],
-            int(counts[SKIPPED]), int(counts[CLIPPED]),
-        )  # fmt: skip
+        triggers = Triggers(tt[:m], tv[:m], ti[:m])
+        return Events(x[:n], y[:n], p[:n], t[:n]), triggers, skipped, clipped
+
+
+def warm_up(encodings: tuple[str, ...] = LIVE_ENCODINGS) -> None:
+    """Compile the kernels of encodings (or load them from numba's cache) ahead of the first use.
+
+    Raises:
+        EventError: An encoding is unknown.
+    """
+    for encoding in encodings:
+        EventDecoder(encoding, 1, 1).decode(b'')
 
 
 def _side(value: int, name: str) -> int:

@@ -30,6 +30,35 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True, nogil=True)
+def bound_pairs(words: NDArray[Any]) -> tuple[int, int]:
+    """Return (number of pairs, 0): no more events and edges come out of libcaer and mono."""
+    return words.shape[0] // 2, 0
+
+
+@njit(cache=True, nogil=True)
+def bound_evt2(words: NDArray[Any]) -> tuple[int, int]:
+    """Return how many events and edges come out of EVT2 at most."""
+    edges = 0
+    for i in range(words.shape[0]):
+        edges += (words[i] >> 28) == 0xA
+    return words.shape[0] - edges, edges
+
+
+@njit(cache=True, nogil=True)
+def bound_evt21(words: NDArray[Any], half: int) -> tuple[int, int]:
+    """Return how many events and edges come out of EVT2.1 whose mask is the given half."""
+    events = 0
+    edges = 0
+    for i in range(words.shape[0] // 2):
+        edges += (words[2 * i + 1 - half] >> 28) == 0xA
+        bits = np.int64(words[2 * i + half])
+        while bits:
+            bits &= bits - 1
+            events += 1
+    return events, edges
+
+
+@njit(cache=True, nogil=True)
 def decode_libcaer(
     words: NDArray[Any],
     state: NDArray[Any],
@@ -77,7 +106,7 @@ def decode_libcaer(
             clipped += 1
     state[LAST] = now
     state[LOOP] = wraps
-    counts[EVENTS] += n
+    counts[EVENTS] = n
     counts[SKIPPED] += skipped
     counts[CLIPPED] += clipped
 
@@ -116,7 +145,7 @@ def decode_mono(
         else:
             clipped += 1
     state[LAST] = now
-    counts[EVENTS] += n
+    counts[EVENTS] = n
     counts[CLIPPED] += clipped
 
 
@@ -187,22 +216,10 @@ def decode_evt2(
     if synced:
         state[SYNC] = SYNCED
         state[LAST] = now
-    counts[EVENTS] += n
+    counts[EVENTS] = n
     counts[TRIGGERS] += m
     counts[SKIPPED] += skipped
     counts[CLIPPED] += clipped
-
-
-@njit(cache=True, nogil=True)
-def count_evt21(words: NDArray[Any], first: int) -> int:
-    """Return the number of set lanes in 64-bit words whose mask is the half at index first."""
-    total = 0
-    for i in range(words.shape[0] // 2):
-        bits = np.uint32(words[2 * i + first])
-        while bits != 0:
-            bits = np.uint32(bits & (bits - np.uint32(1)))
-            total += 1
-    return total
 
 
 @njit(cache=True, nogil=True)
@@ -275,7 +292,7 @@ def decode_evt21(
     if synced:
         state[SYNC] = SYNCED
         state[LAST] = now
-    counts[EVENTS] += n
+    counts[EVENTS] = n
     counts[TRIGGERS] += m
     counts[SKIPPED] += skipped
     counts[CLIPPED] += clipped

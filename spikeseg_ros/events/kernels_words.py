@@ -26,6 +26,7 @@ from spikeseg_ros.events.layout import (
     HIGH_SEEN,
     LAST,
     LOOP,
+    LOST,
     LOW,
     POLARITY,
     SKIPPED,
@@ -40,14 +41,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LANES = 12
+# Codes 0x0 (row), 0x2 (event) and 0x6 (low time) as bits.
+_COMMON = 1 << 0x0 | 1 << 0x2 | 1 << 0x6
 
 
 @njit(cache=True, nogil=True)
-def count_words(words: Any, weights: Any) -> int:
-    """Return the sum of weights[word]: no more events than this come out of the words."""
-    total = 0
+def bound_words(words: NDArray[Any], weights: NDArray[Any]) -> tuple[int, int]:
+    """Return (sum of weights[word], words of code 0xA): no more events and edges come out."""
+    events = 0
+    edges = 0
     for i in range(words.shape[0]):
-        total += weights[words[i]]
+        events += weights[words[i]]
+        edges += (words[i] >> 12) == 0xA
+    return events, edges
+
+
+@njit(cache=True, nogil=True)
+def _trim(mask: int, room: int) -> int:
+    """Return the lanes of a vector that lie before the border, room pixels away."""
+    return mask & ((1 << room) - 1) if room > 0 else 0
+
+
+@njit(cache=True, nogil=True)
+def _bits(mask: int) -> int:
+    """Return the number of set bits."""
+    total = 0
+    while mask:
+        mask &= mask - 1
+        total += 1
     return total
 
 
@@ -67,45 +88,76 @@ def decode_evt3(
     ti: NDArray[Any],
     counts: NDArray[Any],
 ) -> None:
-    """Decode EVT3; base is ignored, as the sensor's time is complete in itself."""
+    """Decode EVT3; base is ignored, as the sensor's time is complete in itself.
+
+    On entry counts[EVENTS] holds the events that bound_words found.
+    """
     row = state[Y]
     col = state[BASE]
     pol = state[POLARITY]
     low = state[LOW]
     high = state[HIGH]
-    loop = state[LOOP]
     sync = state[SYNC]
-    now = ((loop << 24) | (high << 12) | low) * US if sync == SYNCED else -1
+    loop = state[LOOP]
+    since = (loop << 24) | (max(high, 0) << 12)
     live = sync == SYNCED and row >= 0
+    most = counts[EVENTS]
     n = 0
     m = 0
     skipped = 0
-    clipped = 0
-    for i in range(words.shape[0]):
-        word = np.int64(words[i])
+    lost = 0
+    i = 0
+    while i < words.shape[0]:
+        word = np.int64(words[np.uint64(i)])
         code = word >> 12
-        if code == 0x2:
-            if live:
+        if live and ((_COMMON >> code) & 1 or word == (0x8000 | high)):
+            # Rows, single events, low times and repeated high times come in no order that a
+            # branch predictor could learn: write an event always, and count it if it is one.
+            # A loop of its own, so that its few variables stay in registers.
+            again = 0x8000 | high
+            while True:
+                row ^= (row ^ (word & 0x7FF)) & -np.int64(code == 0x0)
+                low ^= (low ^ (word & 0xFFF)) & -np.int64(code == 0x6)
                 cx = word & 0x7FF
-                if cx < width and row < height:
-                    x[n] = cx
-                    y[n] = row
-                    p[n] = (word >> 11) & 1
-                    t[n] = now
-                    n += 1
-                else:
-                    clipped += 1
+                # Unsigned, because numba would test a signed index for being negative.
+                k = np.uint64(n)
+                x[k] = cx
+                y[k] = row
+                p[k] = (word >> 11) & 1
+                t[k] = (since | low) * US
+                n += (code == 0x2) & (cx < width) & (row < height)
+                i += 1
+                if i == words.shape[0]:
+                    break
+                word = np.int64(words[np.uint64(i)])
+                code = word >> 12
+                if not ((_COMMON >> code) & 1 or word == again):
+                    break
+            continue
+        if code == 0x4 or code == 0x5:
+            lanes = 12 if code == 0x4 else 8
+            if live and col >= 0:
+                mask = word & 0xFFF if code == 0x4 else word & 0xFF
+                if row >= height or width - col < lanes:
+                    mask = _trim(mask, width - col) if row < height else 0
+                now = (since | low) * US
+                for lane in range(12):
+                    y[np.uint64(n + lane)] = row
+                for lane in range(12):
+                    p[np.uint64(n + lane)] = pol
+                for lane in range(12):
+                    t[np.uint64(n + lane)] = now
+                for lane in range(12):
+                    x[np.uint64(n)] = col + lane
+                    n += (mask >> lane) & 1
             else:
+                lost += _bits(word & ((1 << lanes) - 1))
                 skipped += 1
-        elif code == 0x6:
-            low = word & 0xFFF
-            if sync != 0:
-                sync = SYNCED
-                now = ((loop << 24) | (high << 12) | low) * US
-                live = row >= 0
-        elif code == 0x0:
-            row = word & 0x7FF
-            live = sync == SYNCED
+            if col >= 0:
+                col += lanes
+        elif code == 0x3:
+            col = word & 0x7FF
+            pol = (word >> 11) & 1
         elif code == 0x8:
             value = word & 0xFFF
             if value != high:
@@ -115,56 +167,27 @@ def decode_evt3(
                 high = value
                 # The old low part belongs to the old high part; keeping it would leap ahead.
                 low = 0
-                if sync == SYNCED:
-                    now = ((loop << 24) | (high << 12)) * US
-            if sync == 0:
+                since = (loop << 24) | (high << 12)
+            if sync == LOST:
                 sync = HIGH_SEEN
-        elif code == 0x4 or code == 0x5:
-            lanes = 12 if code == 0x4 else 8
-            if live and col >= 0:
-                mask = word & 0xFFF if code == 0x4 else word & 0xFF
-                room = width - col
-                if row >= height or room < lanes:
-                    kept = 0
-                    if row < height and room > 0:
-                        kept = mask & ((1 << room) - 1)
-                    lost = mask ^ kept
-                    while lost:
-                        lost &= lost - 1
-                        clipped += 1
-                    mask = kept
-                if code == 0x4:
-                    for k in range(12):
-                        x[n] = col + k
-                        y[n] = row
-                        p[n] = pol
-                        t[n] = now
-                        n += (mask >> k) & 1
-                else:
-                    for k in range(8):
-                        x[n] = col + k
-                        y[n] = row
-                        p[n] = pol
-                        t[n] = now
-                        n += (mask >> k) & 1
-            else:
-                skipped += 1
-            if col >= 0:
-                col += lanes
-        elif code == 0x3:
-            col = word & 0x7FF
-            pol = (word >> 11) & 1
-        elif code == 0xA:
-            if sync == SYNCED:
-                tt[m] = now
-                tv[m] = word & 1
-                ti[m] = (word >> 8) & 0xF
-                m += 1
-            else:
-                skipped += 1
+        elif code == 0x6:
+            low = word & 0xFFF
+            if sync != LOST:
+                sync = SYNCED
+                live = row >= 0
+        elif code == 0x0:
+            row = word & 0x7FF
+            live = sync == SYNCED
+        elif code == 0xA and sync == SYNCED:
+            tt[m] = (since | low) * US
+            tv[m] = word & 1
+            ti[m] = (word >> 8) & 0xF
+            m += 1
         elif code != 0xE and code != 0xF and code != 0x7:
-            # Reserved; some cameras pad with 0x9999.
+            # Too early, or reserved: some cameras pad with 0x9999.
+            lost += code == 0x2
             skipped += 1
+        i += 1
     state[Y] = row
     state[BASE] = col
     state[POLARITY] = pol
@@ -173,11 +196,12 @@ def decode_evt3(
     state[LOOP] = loop
     state[SYNC] = sync
     if sync == SYNCED:
-        state[LAST] = now
-    counts[EVENTS] += n
+        state[LAST] = (since | low) * US
+    counts[EVENTS] = n
     counts[TRIGGERS] += m
     counts[SKIPPED] += skipped
-    counts[CLIPPED] += clipped
+    # What could have come out, did not, and was not too early.
+    counts[CLIPPED] += most - n - lost
 
 
 @njit(cache=True, nogil=True)
@@ -209,40 +233,40 @@ def decode_libcaer_cmp(
     for i in range(words.shape[0]):
         word = np.int64(words[i])
         code = word >> 12
-        if code == 3:
-            if col >= 0:
-                cy = word & 0x7FF
-                if col < width and cy < height:
-                    x[n] = col
-                    y[n] = cy
-                    p[n] = (word >> 11) & 1
-                    t[n] = now
-                    n += 1
-                else:
-                    clipped += 1
-            else:
-                skipped += 1
+        if code <= 3 and col >= 0:
+            # As in decode_evt3: no branch among the words that come in any order.
+            single = code == 3
+            col = word & 0x7FF if code == 2 else col
+            low = word & 0xFFF if code == 1 else low
+            high = word & 0xFFF if code == 0 else high
+            now = base + ((high << 12) | low) * US
+            cy = word & 0x7FF
+            k = np.uint64(n)
+            x[k] = col
+            y[k] = cy
+            p[k] = (word >> 11) & 1
+            t[k] = now
+            inside = single & (col < width) & (cy < height)
+            n += inside
+            clipped += single ^ inside
         elif code == 2:
             col = word & 0x7FF
         elif code == 5:
             if col >= 0 and row >= 0:
                 mask = word & 0xFF
-                room = height - row
-                if col >= width or room < 8:
-                    kept = 0
-                    if col < width and room > 0:
-                        kept = mask & ((1 << room) - 1)
-                    lost = mask ^ kept
-                    while lost:
-                        lost &= lost - 1
-                        clipped += 1
+                if col >= width or height - row < 8:
+                    kept = _trim(mask, height - row) if col < width else 0
+                    clipped += _bits(mask ^ kept)
                     mask = kept
-                for k in range(8):
-                    x[n] = col
-                    y[n] = row + k
-                    p[n] = pol
-                    t[n] = now
-                    n += (mask >> k) & 1
+                for lane in range(8):
+                    x[np.uint64(n + lane)] = col
+                for lane in range(8):
+                    p[np.uint64(n + lane)] = pol
+                for lane in range(8):
+                    t[np.uint64(n + lane)] = now
+                for lane in range(8):
+                    y[np.uint64(n)] = row + lane
+                    n += (mask >> lane) & 1
             else:
                 skipped += 1
             if row >= 0:
@@ -260,6 +284,6 @@ def decode_libcaer_cmp(
             skipped += 1
     if words.shape[0]:
         state[LAST] = now
-    counts[EVENTS] += n
+    counts[EVENTS] = n
     counts[SKIPPED] += skipped
     counts[CLIPPED] += clipped
