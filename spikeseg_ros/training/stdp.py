@@ -91,20 +91,20 @@ class Trainer:
             number = self.state.layer
             if number == 1 and self.state.step == 0 and not float(self.state.theta3):
                 self.state = self.state._replace(theta3=torch.tensor(self.calibrate()).double())
-            while self.state.step < limits[number]:
+            while self.state.step < limits[number] and not self._converged():
                 self.state = self._step()
-                if self.state.step % _CHECK_EVERY == 0 or self.state.step == limits[number]:
-                    measure = self.convergence()
-                    if report is not None:
-                        report(self.state, measure)
-                    # Maps that never won hold their initial weights and are no reason to go on.
-                    if measure.dead_maps < len(measure.per_map) and (
-                        measure.c_live < self.config.stop_c
-                    ):
-                        yield self.state
-                        break
+                if report is not None and self.state.step % _CHECK_EVERY == 0:
+                    report(self.state, self.convergence())
                 yield self.state
             self.state = self.state.next_layer()
+
+    def _converged(self) -> bool:
+        """Say whether the layer is done; a function of the state, so that resuming is exact."""
+        if self.state.step == 0 or self.state.step % _CHECK_EVERY:
+            return False
+        measure = self.convergence()
+        # Maps that never won hold their initial weights and are no reason to go on.
+        return measure.dead_maps < len(measure.per_map) and measure.c_live < self.config.stop_c
 
     def _step(self) -> TrainingState:
         pool1 = self._pool1(self.state.layer, self.state.step)
