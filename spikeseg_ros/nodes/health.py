@@ -117,7 +117,7 @@ class Monitor:
         grown: dict[str, float],
     ) -> Status:
         """Judge what arrives."""
-        seen = int(counts['events'])
+        seen = int(counts['processed_events'])
         age = (now - state.last_message) / 1e9 if state.last_message else float('inf')
         values = {
             'topic': state.topic,
@@ -232,10 +232,11 @@ def _counts(pipeline: Pipeline) -> dict[str, float]:
         'bad': source.bad_packets,
         'lost': source.lost_packets,
         'resets': source.resets,
-        'events': own.events,
+        'events': getattr(source, 'events', own.events),
+        'processed_events': own.events,
         'on_events': own.on_events,
         'processed': own.processed,
-        'shed': own.shed,
+        'shed': pipeline.shed,
         'errors': own.errors,
         'objects': own.objects,
     }

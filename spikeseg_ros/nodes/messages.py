@@ -17,7 +17,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from spikeseg_ros import msg
-from spikeseg_ros.algorithms import BoundingBox
 from spikeseg_ros.events.types import Packet
 from spikeseg_ros.images import array_to_bytes, compressed_to_rgb, image_to_rgb
 from spikeseg_ros.perception.result import Result, SegmentedObject
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spikeseg_ros.algorithms import Instance
+    from spikeseg_ros.algorithms import BoundingBox, Instance
 
 NANOSECONDS = 1_000_000_000
 NO_OBJECT = 0xFFFFFFFF
@@ -371,6 +370,9 @@ def _object_message(item: SegmentedObject, masks: bool) -> msg.SegmentedObject:
 
 def _object_from_message(message: msg.SegmentedObject, height: int, width: int) -> SegmentedObject:
     """Return an object message as core object, everything checked."""
+    # Imported here because torch comes with it, which senders of messages may do without.
+    from spikeseg_ros.algorithms import BoundingBox
+
     box = message.box
     right, bottom = box.x + box.width, box.y + box.height
     if not (box.width and box.height and right <= width and bottom <= height):

@@ -74,7 +74,7 @@ class Outputs:
         message = to_object_array(
             result,
             sequence=self._sequence,
-            shed_windows=pipeline.counters.shed,
+            shed_windows=pipeline.shed,
             dropped_packets=source.dropped_packets + source.bad_packets,
             lost_packets=source.lost_packets,
             masks=self._config.object_masks,

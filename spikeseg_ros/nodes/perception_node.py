@@ -182,8 +182,8 @@ class PerceptionNode(LifecycleNode):
         if not own.events_topic and not own.image_topic:
             msg = 'Both events_topic and image_topic are empty; set at least one of them.'
             raise NodeError(msg)
-        _limit_threads(config.threads)
         segmenter = self._factory(config) if self._factory else _create(config)
+        _limit_threads(config.threads)
         segmenter.warm_up(own.sensor_width, own.sensor_height)
         self._segmenter = segmenter
         self._outputs = Outputs(self, own)
@@ -200,7 +200,11 @@ class PerceptionNode(LifecycleNode):
 
     def _input(self, name: str, topic: str, segmenter: Segmenter, source: Any) -> _Input:
         """Return an input with a pipeline of its own."""
-        topic = self.resolve_topic_name(topic)
+        try:
+            topic = self.resolve_topic_name(topic)
+        except Exception as err:
+            msg = f'{topic!r} is no topic name for the {name}: {err}'
+            raise NodeError(msg) from None
         return _Input(name, topic, Pipeline(segmenter, source), self._own.input_timeout_s)
 
     def _subscribe(self, item: _Input) -> None:
@@ -365,8 +369,11 @@ def _create(config: PerceptionConfig) -> Segmenter:
 
 def _event_stream(config: PerceptionConfig) -> Any:
     """Make the event stream that the configuration describes."""
-    from spikeseg_ros.events import EventStream
+    from spikeseg_ros.events import EventDecoder, EventStream
 
+    # The first call of a decoder loads or compiles its kernel.
+    for encoding in ('evt3', 'libcaer_cmp'):
+        EventDecoder(encoding, 16, 16).decode(bytes(64))
     events = config.events
     return EventStream(
         duration_ns=round(events.window_ms * 1e6),
@@ -377,10 +384,10 @@ def _event_stream(config: PerceptionConfig) -> Any:
 
 
 def _limit_threads(threads: int) -> None:
-    """Set the number of CPU threads of the network."""
-    import torch
-
-    torch.set_num_threads(threads)
+    """Set the number of CPU threads of a network that uses torch."""
+    torch = sys.modules.get('torch')
+    if torch is not None:
+        torch.set_num_threads(threads)
 
 
 def main(args: Sequence[str] | None = None, factory: Factory | None = None) -> int:

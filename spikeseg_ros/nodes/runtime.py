@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rclpy
 from rclpy.clock import Clock
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import uninstall_signal_handlers
 from rclpy.task import Future
 
 try:
@@ -68,7 +69,7 @@ def run(make: Callable[[], Any], args: Sequence[str] | None = None) -> int:
             raise
         return 0
     finally:
-        _silence_signals()
+        _ignore_signals()
         _finish(node, executor)
 
 
@@ -80,12 +81,13 @@ def _report(node: Any, text: str) -> None:
         sys.stderr.write(f'{text}\n')
 
 
-def _silence_signals() -> None:
-    """Let a second Ctrl-C not disturb the clean-up."""
+def _ignore_signals() -> None:
+    """Let a second Ctrl-C disturb neither the clean-up nor the end of the interpreter."""
+    # rclpy would put the handlers back that it found, at the latest when it shuts down.
+    uninstall_signal_handlers()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Not SIG_IGN: rclpy restores the handler it found and Python then complains.
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _finish(node: Any, executor: Any) -> None:

@@ -175,6 +175,11 @@ class Pipeline:
         """Ask for a fresh start of source and state at the next tick; from any thread."""
         self._reset_requested = True
 
+    @property
+    def shed(self) -> int:
+        """Windows not processed so far, here or already in the source."""
+        return self.counters.shed + int(getattr(self.source.counters, 'shed_windows', 0))
+
     def reset_state(self) -> None:
         """Start the segmenter's state anew."""
         self.counters.resets += 1

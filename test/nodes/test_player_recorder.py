@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replay, recording and drawing over the real middleware."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2: source it or run through make')
+pytest.importorskip('spikeseg_ros.msg', reason='needs the built messages: make build')
+pytest.importorskip('event_camera_msgs', reason='needs event_camera_msgs: make build')
+pytestmark = pytest.mark.ros
+
+from event_camera_msgs.msg import EventPacket  # noqa: E402
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+
+from spikeseg_ros import msg  # noqa: E402
+from spikeseg_ros.evaluation.bags import BagReader, BagWriter  # noqa: E402
+from spikeseg_ros.nodes import messages, qos  # noqa: E402
+from spikeseg_ros.nodes.player_node import message_class  # noqa: E402
+
+START = 10**18
+EVENTS = '/event_camera/events'
+
+
+@pytest.fixture(params=['mcap', 'sqlite3'])
+def bag(request: Any, tmp_path: Path, camera: Any) -> Path:
+    """Write a recording of 1.2 s with events, a latched topic and an unknown type."""
+    path = tmp_path / 'input'
+    source = camera(None, stamp=START)
+    with BagWriter(path, request.param) as writer:
+        writer.add_topic(EVENTS, 'event_camera_msgs/msg/EventPacket', 'best_effort')
+        writer.add_topic('/spikeseg/labels', 'spikeseg_ros/msg/LabelMap', 'latched')
+        labels = serialize_message(messages.to_label_map([], 'old', START))
+        writer.write('/spikeseg/labels', START, labels)
+        for number in range(120):
+            time_ = START + number * 10_000_000
+            writer.write(EVENTS, time_, serialize_message(source.packet()))
+    return path
+
+
+def test_messages_come_as_recorded_and_in_time(launch: Any, client: Any, bag: Path) -> None:
+    received: list[tuple[float, EventPacket]] = []
+    client.node.create_subscription(
+        EventPacket, EVENTS, lambda m: received.append((time.monotonic(), m)), qos.best_effort(500)
+    )
+    labels: list[Any] = []
+    client.node.create_subscription(msg.LabelMap, '/old/labels', labels.append, qos.latched())
+    process = launch(
+        'player_node', str(bag), '--rate', '2', '--remap', '/spikeseg/labels:=/old/labels',
+        wait_for_subscribers_s=20.0,
+    )  # fmt: skip
+    client.until(lambda: process.popen.poll() is not None, 'the end of the replay')
+    client.spin(0.2)
+    assert process.wait() == 0, process.text()
+    assert labels[0].model == 'old'
+    assert len(received) >= 115
+    expected = dict(
+        (item.seq, raw)
+        for raw in raws(bag, EVENTS)
+        for item in [deserialize_message(raw, EventPacket)]
+    )
+    assert all(serialize_message(item) == expected[item.seq] for _, item in received)
+    span = received[-1][0] - received[0][0]
+    recorded = (received[-1][1].seq - received[0][1].seq) * 0.01
+    assert 0.7 * recorded / 2 < span < 2 * recorded / 2 + 0.5
+    assert 'at its end' in process.text()
+
+
+def raws(path: Path, topic: str) -> list[bytes]:
+    with BagReader(path) as reader:
+        return [bytes(raw) for _, _, _, raw in reader.messages([topic])]
+
+
+def test_loop_clock_offset_and_filter(launch: Any, client: Any, bag: Path) -> None:
+    clock = []
+    client.node.create_subscription(
+        Clock, '/clock', lambda m: clock.append(messages.to_nanoseconds(m.clock)),
+        qos.best_effort(100),
+    )  # fmt: skip
+    packets: list[EventPacket] = []
+    client.node.create_subscription(EventPacket, EVENTS, packets.append, qos.best_effort(500))
+    process = launch(
+        'player_node', bag=str(bag), loop=True, clock_hz=100.0, start_offset_s=0.9, topics=EVENTS,
+        wait_for_subscribers_s=20.0,
+    )  # fmt: skip
+    client.until(lambda: any(b < a for a, b in zip(clock, clock[1:])), 'a second loop')  # noqa: B905
+    client.spin(0.2)
+    assert process.stop(signal.SIGTERM) == 0
+    assert min(clock) == START + 900_000_000
+    assert max(clock) <= START + 1_200_000_000
+    assert min(item.seq for item in packets) == 90
+    assert client.node.count_publishers('/spikeseg/labels') == 0
+    assert 'Traceback' not in process.text()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ((), 'path'),
+        (('/nowhere/at/all',), '/nowhere/at/all'),
+        (('{bag}', '--topics', '/nothing'), '/nothing'),
+        (('{bag}', '--remap', 'x=y'), "'x=y'"),
+        (('{bag}', '--rate', '0'), 'rate'),
+    ],
+)
+def test_replay_that_cannot_begin_says_why(
+    launch: Any, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    path = tmp_path / 'one'
+    with BagWriter(path) as writer:
+        writer.add_topic('/clock', 'rosgraph_msgs/msg/Clock')
+        writer.write('/clock', 5, serialize_message(Clock()))
+    process = launch('player_node', *(text.format(bag=path) for text in arguments))
+    assert process.wait() == 1
+    assert words in process.text()
+    assert 'Traceback' not in process.text()
+
+
+def test_old_type_name_and_unknown_types() -> None:
+    assert message_class('event_array_msgs/msg/EventArray') is EventPacket
+    assert message_class('sensor_msgs/msg/Image') is Image
+    assert message_class('nobody_msgs/msg/Thing') is None
+    assert message_class('sensor_msgs/msg/Nothing') is None
+
+
+def test_player_perception_recorder(launch: Any, client: Any, bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'output'
+    recorder = launch('recorder_node', bag=str(out), storage='mcap')
+    perception = launch('stub')
+    perception.wait_for('Active')
+    recorder.wait_for('Recording to')
+    watched = client.listen(msg.SegmentedObjectArray, '/spikeseg/objects')
+    client.spin(1.0)
+    player = launch('player_node', str(bag), '--topics', EVENTS, wait_for_subscribers_s=20.0)
+    client.until(lambda: player.popen.poll() is not None, 'the end of the replay')
+    client.spin(0.3)
+    assert recorder.stop(signal.SIGINT) == 0
+    assert perception.stop(signal.SIGINT) == 0
+    assert player.wait() == 0
+    assert 'Recorded' in recorder.text()
+    with BagReader(out) as reader:
+        kinds = {name: info.type for name, info in reader.topics.items()}
+        assert kinds['/spikeseg/objects'] == 'spikeseg_ros/msg/SegmentedObjectArray'
+        assert kinds['/diagnostics'] == 'diagnostic_msgs/msg/DiagnosticArray'
+        assert reader.topics['/spikeseg/labels'].qos == 'latched'
+        counts = {name: info.count for name, info in reader.topics.items()}
+    assert counts['/spikeseg/labels'] == 1
+    arrays = [
+        deserialize_message(raw, msg.SegmentedObjectArray)
+        for raw in raws(out, '/spikeseg/objects')
+    ]
+    stamps = {messages.to_nanoseconds(array.header.stamp) for array in arrays}
+    seen = {messages.to_nanoseconds(array.header.stamp) for array in watched if array.objects}
+    assert len(seen) >= 20
+    assert seen <= stamps
+    found = [messages.from_object_array(array) for array in arrays]
+    assert any(item.track_id == 1 for result in found for item in result.objects)
+
+
+def test_recording_that_cannot_begin_says_why(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / 'taken').mkdir()
+    (tmp_path / 'taken' / 'file').write_text('kept')
+    process = launch('recorder_node', bag=str(tmp_path / 'taken'), overwrite=True)
+    assert process.wait() == 1
+    assert 'taken' in process.text()
+    assert (tmp_path / 'taken' / 'file').read_text() == 'kept'
+    process = launch('recorder_node', topics='')
+    assert process.wait() == 1
+    assert 'topics' in process.text()
+
+
+def test_recorder_without_messages_leaves_a_readable_recording(
+    launch: Any, tmp_path: Path
+) -> None:
+    process = launch('recorder_node', bag=str(tmp_path / 'empty'))
+    process.wait_for('Recording to')
+    assert process.stop(signal.SIGTERM) == 0
+    with BagReader(tmp_path / 'empty') as reader:
+        assert list(reader.messages()) == []
+
+
+def test_overlay_only_while_watched(launch: Any, client: Any, camera: Any) -> None:
+    visualizer = launch('visualizer_node')
+    events = client.talk(EventPacket, EVENTS, wait=False)
+    objects = client.node.create_publisher(
+        msg.SegmentedObjectArray, '/spikeseg/objects', qos.reliable(10)
+    )
+    client.until(lambda: client.node.count_publishers('/spikeseg/overlay'), 'the visualizer')
+    client.spin(1.5)
+    assert events.get_subscription_count() == 0
+    pictures: list[Image] = []
+    watcher = client.node.create_subscription(
+        Image, '/spikeseg/overlay', pictures.append, qos.reliable(5)
+    )
+    client.until(events.get_subscription_count, 'a subscription of the visualizer', 10.0)
+    client.until(objects.get_subscription_count, 'a subscription of the visualizer', 10.0)
+    source = camera(events, stamp=START)
+    for _ in range(8):
+        source.run(client, 0.05)
+        array = msg.SegmentedObjectArray(width=120, height=90)
+        array.header.stamp = messages.to_time(source.stamp)
+        array.header.frame_id = 'event_camera'
+        array.window_duration = messages.to_duration(50_000_000)
+        objects.publish(array)
+        client.spin(0.1)
+    bad = msg.SegmentedObjectArray(width=5, height=5)
+    bad.objects = [msg.SegmentedObject()]
+    objects.publish(bad)
+    client.until(lambda: len(pictures) >= 3, 'pictures', 10.0)
+    picture = pictures[-1]
+    assert (picture.width, picture.height, picture.encoding) == (120, 90, 'rgb8')
+    assert picture.header.frame_id == 'event_camera'
+    end = (messages.to_nanoseconds(picture.header.stamp) - START) // 10_000_000
+    drawn = messages.to_image_frame(picture).image
+    rows, columns = np.nonzero(np.any(drawn[:70] != drawn[0, 119], axis=2))
+    # Packets end - 5 .. end - 1 lie in the window; packet k covers the columns 20 + k .. 31 + k.
+    assert len(rows) > 50
+    assert (rows.min(), rows.max()) == (30, 41)
+    assert 20 + end - 6 <= columns.min() <= 20 + end - 4
+    assert 31 + end - 3 <= columns.max() <= 31 + end
+    client.node.destroy_subscription(watcher)
+    client.until(lambda: events.get_subscription_count() == 0, 'unsubscription', 10.0)
+    assert visualizer.stop() == 0
+    assert 'Traceback' not in visualizer.text()
