@@ -221,8 +221,8 @@ _PRESETS = {
     ),
     'spikeseg': EncoderConfig(
         LayerConfig(4, 5, 0.4, 0.0, threshold_scale='l1'),
-        LayerConfig(36, 5, 10.0),
-        LayerConfig(1, 7, 10.0),
+        LayerConfig(36, 5, 0.2, 0.0, threshold_scale='l1'),
+        LayerConfig(1, 7, 0.2, 0.0, threshold_scale='l1'),
         pool1_kernel=7,
         pool1_stride=6,
         name='spikeseg',

@@ -158,18 +158,14 @@ def _causes(
     step, row, column, feature, since = site
     _, height, width, _ = spikes.shape
     kernel = weights.shape[2]
-    pad = kernel // 2
-    found = []
-    for ky in range(kernel):
-        for kx in range(kernel):
-            y, x = row + ky - pad, column + kx - pad
-            if not (0 <= y < height and 0 <= x < width):
-                continue
-            for t in range(since, step + 1):
-                for c in np.flatnonzero(spikes[t, y, x]):
-                    if weights[feature, c, ky, kx] > threshold:
-                        found.append((t, y, x, int(c)))
-    return found
+    # The neuron's field, clipped to the map; ky = y - row + pad, kx = x - column + pad.
+    top, left = row - kernel // 2, column - kernel // 2
+    y0, y1 = max(top, 0), min(top + kernel, height)
+    x0, x1 = max(left, 0), min(left + kernel, width)
+    field = spikes[since : step + 1, y0:y1, x0:x1] != 0
+    connected = weights[feature, :, y0 - top : y1 - top, x0 - left : x1 - left] > threshold
+    found = np.argwhere(field & connected.transpose(1, 2, 0))
+    return [(since + t, y0 + y, x0 + x, c) for t, y, x, c in found.tolist()]
 
 
 def _unpool(
