@@ -8,5 +8,11 @@ from pathlib import Path
 
 from setuptools import setup
 
-manifest = ElementTree.parse(Path(__file__).parent / 'package.xml')
-setup(version=manifest.findtext('version'))
+ROOT = Path(__file__).parent
+manifest = ElementTree.parse(ROOT / 'package.xml')
+# Bags are read and written with the message definitions, also where ROS is not installed.
+messages = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob('msg/*.msg'))
+setup(
+    version=manifest.findtext('version'),
+    data_files=[('share/spikeseg_ros/msg', messages)],
+)
