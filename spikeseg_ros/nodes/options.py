@@ -103,7 +103,6 @@ class PlayerConfig:
         0.0, 'Stop after this much of the recording; 0 = all [s].', low=0.0, high=1e6
     )
     topics: str = option('', 'Topics to replay, separated by commas; empty = all.')
-    remap: str = option('', "New names, 'old:=new' separated by commas.")
     wait_for_subscribers_s: float = option(
         0.0,
         'Wait at most this long for a subscriber of every topic before the first message [s].',

@@ -2,7 +2,8 @@
 """player_node: replays a recording by publishing its serialised messages.
 
 Timing is that of the recording, divided by the rate. Messages are not decoded, so replay costs
-little. With clock_hz the node is the source of /clock; nodes with use_sim_time follow it.
+little. With clock_hz the node is the source of /clock; nodes with use_sim_time follow it. Topics
+are renamed as for every node: --ros-args -r /old:=/new.
 """
 
 from __future__ import annotations
@@ -105,7 +106,6 @@ class PlayerNode(Node):
                 f'{", ".join(reader.topics)}.'
             )
             raise NodeError(msg)
-        names = _remapping(self.config.remap)
         missing: dict[str, str] = {}
         for info in reader.topics.values():
             # The node's own /clock would fight with that of the recording.
@@ -117,8 +117,9 @@ class PlayerNode(Node):
             if kind is None:
                 missing[info.name] = info.type
                 continue
-            target = names.get(info.name, info.name)
-            self._player_outputs[info.name] = self.create_publisher(kind, target, _profile(info))
+            self._player_outputs[info.name] = self.create_publisher(
+                kind, info.name, _profile(info)
+            )
         if missing:
             lost = ', '.join(f'{name} ({kind})' for name, kind in missing.items())
             self.get_logger().warning(f'Left out, because their types are not installed: {lost}.')
@@ -249,18 +250,6 @@ def _profile(info: TopicInfo) -> QoSProfile:
 def _names(text: str) -> list[str]:
     """Split a comma separated list."""
     return [name.strip() for name in text.split(',') if name.strip()]
-
-
-def _remapping(text: str) -> dict[str, str]:
-    """Parse 'old:=new' pairs."""
-    pairs: dict[str, str] = {}
-    for item in _names(text):
-        old, found, new = item.partition(':=')
-        if not (found and old and new):
-            msg = f"Cannot use the remapping {item!r}; write 'old:=new'."
-            raise NodeError(msg)
-        pairs[old.strip()] = new.strip()
-    return pairs
 
 
 def _parser() -> argparse.ArgumentParser:

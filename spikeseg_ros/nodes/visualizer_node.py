@@ -7,6 +7,7 @@ objects on the events of exactly their window.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 import time
@@ -72,6 +73,8 @@ class VisualizerNode(Node):
 
     def start(self) -> None:
         """Start the worker and look whether somebody watches."""
+        # What the translation needs takes seconds to import; better now than at the first picture.
+        importlib.import_module('spikeseg_ros.algorithms')
         self._worker.start()
         self._poll()
 

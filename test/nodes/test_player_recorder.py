@@ -30,12 +30,12 @@ START = 10**18
 EVENTS = '/event_camera/events'
 
 
-@pytest.fixture(params=['mcap', 'sqlite3'])
+@pytest.fixture
 def bag(request: Any, tmp_path: Path, camera: Any) -> Path:
-    """Write a recording of 1.2 s with events, a latched topic and an unknown type."""
+    """Write a recording of 1.2 s with events and a latched topic."""
     path = tmp_path / 'input'
     source = camera(None, stamp=START)
-    with BagWriter(path, request.param) as writer:
+    with BagWriter(path, getattr(request, 'param', 'mcap')) as writer:
         writer.add_topic(EVENTS, 'event_camera_msgs/msg/EventPacket', 'best_effort')
         writer.add_topic('/spikeseg/labels', 'spikeseg_ros/msg/LabelMap', 'latched')
         labels = serialize_message(messages.to_label_map([], 'old', START))
@@ -46,6 +46,7 @@ def bag(request: Any, tmp_path: Path, camera: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize('bag', ['mcap', 'sqlite3'], indirect=True)
 def test_messages_come_as_recorded_and_in_time(launch: Any, client: Any, bag: Path) -> None:
     received: list[tuple[float, EventPacket]] = []
     client.node.create_subscription(
@@ -54,20 +55,17 @@ def test_messages_come_as_recorded_and_in_time(launch: Any, client: Any, bag: Pa
     labels: list[Any] = []
     client.node.create_subscription(msg.LabelMap, '/old/labels', labels.append, qos.latched())
     process = launch(
-        'player_node', str(bag), '--rate', '2', '--remap', '/spikeseg/labels:=/old/labels',
-        wait_for_subscribers_s=20.0,
+        'player_node', str(bag), '--rate', '2',
+        '--ros-args', '-r', '/spikeseg/labels:=/old/labels', wait_for_subscribers_s=20.0,
     )  # fmt: skip
     client.until(lambda: process.popen.poll() is not None, 'the end of the replay')
     client.spin(0.2)
     assert process.wait() == 0, process.text()
     assert labels[0].model == 'old'
     assert len(received) >= 115
-    expected = dict(
-        (item.seq, raw)
-        for raw in raws(bag, EVENTS)
-        for item in [deserialize_message(raw, EventPacket)]
-    )
-    assert all(serialize_message(item) == expected[item.seq] for _, item in received)
+    # Not byte by byte: the padding of a serialised message may hold anything.
+    expected = [deserialize_message(raw, EventPacket) for raw in raws(bag, EVENTS)]
+    assert all(item == expected[item.seq] for _, item in received)
     span = received[-1][0] - received[0][0]
     recorded = (received[-1][1].seq - received[0][1].seq) * 0.01
     assert 0.7 * recorded / 2 < span < 2 * recorded / 2 + 0.5
@@ -91,7 +89,7 @@ def test_loop_clock_offset_and_filter(launch: Any, client: Any, bag: Path) -> No
         'player_node', bag=str(bag), loop=True, clock_hz=100.0, start_offset_s=0.9, topics=EVENTS,
         wait_for_subscribers_s=20.0,
     )  # fmt: skip
-    client.until(lambda: any(b < a for a, b in zip(clock, clock[1:])), 'a second loop')  # noqa: B905
+    client.until(lambda: clock != sorted(clock), 'a second loop')
     client.spin(0.2)
     assert process.stop(signal.SIGTERM) == 0
     assert min(clock) == START + 900_000_000
@@ -107,7 +105,6 @@ def test_loop_clock_offset_and_filter(launch: Any, client: Any, bag: Path) -> No
         ((), 'path'),
         (('/nowhere/at/all',), '/nowhere/at/all'),
         (('{bag}', '--topics', '/nothing'), '/nothing'),
-        (('{bag}', '--remap', 'x=y'), "'x=y'"),
         (('{bag}', '--rate', '0'), 'rate'),
     ],
 )
