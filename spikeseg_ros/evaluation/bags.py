@@ -18,16 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from rosbags import rosbag1, rosbag2
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags.rosbag2.metadata import parse_qos
 
 from spikeseg_ros.evaluation.definitions import EVENT_TYPES, DefinitionError, definition
+from spikeseg_ros.evaluation.mcap_scan import McapScan
+from spikeseg_ros.evaluation.qos import QOS, qos_name, qos_profile
 from spikeseg_ros.evaluation.serialization import MessageError, parse_packet
 
 if TYPE_CHECKING:
@@ -38,10 +33,8 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.events.types import Packet
 
-QOS = ('reliable', 'best_effort', 'latched')
 STORAGES = ('mcap', 'sqlite3')
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-_FOREVER = QosTime(9223372036, 854775807)
 
 
 class BagError(ValueError):
@@ -157,7 +150,7 @@ class BagReader:
                     continue
                 for connection, time, raw in reader.messages(connections=wanted):
                     if self._maybe_compressed and raw[:4] == _ZSTD_MAGIC:
-                        raw = _unzstd(raw)
+                        raw = _decompress('zstd', bytes(raw))
                     yield connection.topic, connection.msgtype, time, raw
                     yielded += 1
         except Exception as err:
@@ -253,7 +246,7 @@ class BagReader:
                     self._maybe_compressed = False
                     self._readers.append(self._enter(rosbag1.Reader(path)))
                 else:
-                    self._readers.append(self._enter(rosbag2.Reader(path)))
+                    self._readers.append(self._storage(path))
             except Exception as err:
                 msg = (
                     f'Cannot read {str(path)!r}: {_reason(err)}. Readable are rosbag2 folders, '
@@ -261,6 +254,20 @@ class BagReader:
                     'saved with "mcap recover" or "ros2 bag reindex".'
                 )
                 raise BagError(msg) from None
+
+    def _storage(self, path: Path) -> Any:
+        """Open one storage file; an MCAP file without index is read record by record."""
+        try:
+            return self._enter(rosbag2.Reader(path))
+        except Exception as err:
+            if path.suffix != '.mcap':
+                raise
+            scan = McapScan(path, _decompress)
+            scan.open()
+            if not scan.message_count:
+                raise
+            self.notes.append(f'{path.name} has no usable index ({_reason(err)}); records read')
+            return scan
 
     def _enter(self, reader: Any) -> Any:
         reader.open()
@@ -283,8 +290,13 @@ class BagReader:
             )
         count = int(connection.msgcount) + (old.count if old else 0)
         text = connection.msgdef.data or (old.definition if old else '')
+        profiles = getattr(connection.ext, 'offered_qos_profiles', None) or []
+        if getattr(connection, 'qos_text', ''):
+            with suppress(Exception):
+                profiles = parse_qos(connection.qos_text)
+        latching = bool(getattr(connection.ext, 'latching', False))
         self.topics[connection.topic] = TopicInfo(
-            connection.topic, connection.msgtype, count, _qos_name(connection.ext), text
+            connection.topic, connection.msgtype, count, qos_name(profiles, latching), text
         )
 
 
@@ -377,7 +389,7 @@ class BagWriter:
         try:
             text, digest = definition(msgtype)
             self._connections[topic] = self._open_writer().add_connection(
-                topic, msgtype, msgdef=text, rihs01=digest, offered_qos_profiles=[_qos(qos)]
+                topic, msgtype, msgdef=text, rihs01=digest, offered_qos_profiles=[qos_profile(qos)]
             )
         except DefinitionError as err:
             msg = f'Cannot add topic {topic!r} to {str(self.path)!r}: {err}'
@@ -433,33 +445,6 @@ def _storage_files(folder: Path) -> list[Path]:
     return sorted(found, key=order)
 
 
-def _qos(name: str) -> Qos:
-    """Return the profile of a QoS name."""
-    return Qos(
-        QosHistory.KEEP_LAST,
-        {'reliable': 10, 'best_effort': 1000, 'latched': 1}[name],
-        QosReliability.BEST_EFFORT if name == 'best_effort' else QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if name == 'latched' else QosDurability.VOLATILE,
-        _FOREVER,
-        _FOREVER,
-        QosLiveliness.AUTOMATIC,
-        _FOREVER,
-        False,
-    )
-
-
-def _qos_name(ext: Any) -> str:
-    """Return the name of the QoS a connection was offered with."""
-    if getattr(ext, 'latching', None):
-        return 'latched'
-    profiles = getattr(ext, 'offered_qos_profiles', None) or []
-    if any(p.durability == QosDurability.TRANSIENT_LOCAL for p in profiles):
-        return 'latched'
-    if any(p.reliability == QosReliability.BEST_EFFORT for p in profiles):
-        return 'best_effort'
-    return 'reliable'
-
-
 def _zstd() -> Any:
     try:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]
@@ -468,8 +453,16 @@ def _zstd() -> Any:
     return zstd
 
 
-def _unzstd(raw: bytes) -> bytes:
-    return bytes(_zstd().decompress(raw))
+def _decompress(kind: str, data: bytes) -> bytes:
+    """Return the plain bytes of 'zstd' or 'lz4' data."""
+    if kind == 'lz4':
+        from lz4 import frame  # type: ignore[import-untyped, unused-ignore]
+
+        return bytes(frame.decompress(data))
+    if kind != 'zstd':
+        msg = f'unknown compression {kind!r}'
+        raise BagError(msg)
+    return bytes(_zstd().decompress(data))
 
 
 def _reason(err: BaseException) -> str:
