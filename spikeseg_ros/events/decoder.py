@@ -118,9 +118,7 @@ _CODECS = {
         kernels_fixed.bound_pairs,
         span=1 << 32,
     ),
-    'evt2': _Codec(
-        '<u4', 4, kernels_fixed.decode_evt2, reference.evt2, kernels_fixed.bound_evt2
-    ),
+    'evt2': _Codec('<u4', 4, kernels_fixed.decode_evt2, reference.evt2, kernels_fixed.bound_evt2),
     'evt21': _evt21(0),
     'evt21_legacy': _evt21(1),
 }
@@ -154,9 +152,7 @@ class EventDecoder:
         truncated: Payloads so far that ended inside a word; that rest is dropped.
     """
 
-    def __init__(
-        self, encoding: str, width: int, height: int, *, reference: bool = False
-    ) -> None:
+    def __init__(self, encoding: str, width: int, height: int, *, reference: bool = False) -> None:
         """Prepare for one sensor.
 
         Args:

@@ -76,17 +76,13 @@ def _wraps(
     return np.cumsum(before >= highs + half), before != highs
 
 
-def _lanes(
-    mask: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _lanes(mask: NDArray[np.int64], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return (position of the word, lane) of every set bit, in order."""
     word, lane = np.nonzero((mask[:, None] >> np.arange(count)) & 1)
     return word, lane
 
 
-def _clip(
-    columns: _Columns, width: int, height: int
-) -> tuple[_Columns, int]:
+def _clip(columns: _Columns, width: int, height: int) -> tuple[_Columns, int]:
     """Keep the events inside the geometry; return them and how many were not."""
     inside = (columns[0] < width) & (columns[1] < height)
     x, y, p, t = columns
@@ -269,7 +265,10 @@ def _evt2(
     usable, edge = event & valid, trigger & valid
     which, lane = _lanes(mask * usable, lanes)
     columns = (
-        ((word >> 11) & 0x7FF)[which] + lane, (word & 0x7FF)[which], code[which], time[which]
+        ((word >> 11) & 0x7FF)[which] + lane,
+        (word & 0x7FF)[which],
+        code[which],
+        time[which],
     )
     events, clipped = _clip(columns, width, height)
     reserved = (code > 1) & (code < 0xD) & ~is_high & ~trigger

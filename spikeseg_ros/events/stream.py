@@ -220,9 +220,7 @@ class EventStream:
         # A leap is a restarted publisher, or garbage.
         return gap if 0 < gap <= MAX_LOSS else 0
 
-    def _slice(
-        self, packet: Packet, events: Events, last_time: int | None
-    ) -> list[EventWindow]:
+    def _slice(self, packet: Packet, events: Events, last_time: int | None) -> list[EventWindow]:
         """Return the windows that the events of one packet, and its time, complete."""
         windows: list[EventWindow] = []
         if last_time is None:

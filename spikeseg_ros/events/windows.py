@@ -222,9 +222,7 @@ class WindowSlicer:
         return window
 
 
-def first_step_back(
-    t: NDArray[np.int64], newest: int, tolerance: int
-) -> int | None:
+def first_step_back(t: NDArray[np.int64], newest: int, tolerance: int) -> int | None:
     """Return where times first fall more than a tolerance below their maximum so far.
 
     Args:

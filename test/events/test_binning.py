@@ -127,7 +127,8 @@ def test_latency_ranks_into_equal_bins_and_zero_is_silent() -> None:
     volume = latency_code(image, 3)
     assert volume.shape == (3, 3, 3, 1)
     order = volume[..., 0]
-    assert [sorted(image[order[k] == 1].tolist()) for k in range(3)] == [[50, 60, 70], [30, 40], [10, 20]]
+    found = [sorted(image[order[k] == 1].tolist()) for k in range(3)]
+    assert found == [[50, 60, 70], [30, 40], [10, 20]]
     assert volume.sum() == 7
 
 

@@ -204,7 +204,8 @@ def test_libcaer_cmp(reference: bool) -> None:
 @BOTH
 def test_libcaer_cmp_clips(reference: bool) -> None:
     decoder = EventDecoder('libcaer_cmp', 10, 20, reference=reference)
-    got = decode(decoder, words(0x2009, 0x4000 | 15, 0x50FF, 0x50FF, 0x3013, 0x3014, 0x200A, 0x3000))
+    stream = [0x2009, 0x4000 | 15, 0x50FF, 0x50FF, 0x3013, 0x3014, 0x200A, 0x3000]
+    got = decode(decoder, words(*stream))
     assert [y for _, y, *_ in got] == [15, 16, 17, 18, 19, 19]
     assert decoder.clipped == 3 + 8 + 1 + 1
 
@@ -236,14 +237,12 @@ def test_libcaer_time_wraps_inside_a_message(reference: bool) -> None:
 def test_libcaer_refuses_a_time_that_wraps_too_often() -> None:
     decoder = EventDecoder('libcaer', 640, 480)
     decode(decoder, words(*libcaer(1, 1, 1, 4), size=4))
-    wraps = MAX_TIME // ((1 << 31) * 1000) + 1
     one = np.array([libcaer(1, 1, 1, (1 << 31) - 1), libcaer(1, 1, 1, 0)], '<u4')
     few = np.tile(one, (50, 1)).tobytes()
     assert len(decoder.decode(few)) == 100
     with pytest.raises(EventError, match='wraps'):
         decoder.decode(few, MAX_TIME - (1 << 31) * 1000)
     assert decoder.last_time == decoder.decode(few).t[-1]
-    assert wraps > 50
 
 
 @BOTH
@@ -326,7 +325,9 @@ def test_unknown_encodings_name_the_known_ones() -> None:
         EventDecoder(None, 8, 8)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(('width', 'height'), [(0, 1), (1, 0), (-1, 5), (8193, 5), (5, 2**32), ('a', 1)])
+@pytest.mark.parametrize(
+    ('width', 'height'), [(0, 1), (1, 0), (-1, 5), (8193, 5), (5, 2**32), ('a', 1)]
+)
 def test_unusable_geometry_is_refused(width: Any, height: Any) -> None:
     with pytest.raises(EventError, match=r'1 \.\. 8192'):
         EventDecoder('evt3', width, height)

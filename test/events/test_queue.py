@@ -54,7 +54,8 @@ def test_empty_packets_cannot_pile_up() -> None:
 
 
 @pytest.mark.parametrize(
-    'payload', [bytes(80), bytearray(80), memoryview(bytes(80)), array('d', [0] * 10), np.zeros(10)]
+    'payload',
+    [bytes(80), bytearray(80), memoryview(bytes(80)), array('d', [0] * 10), np.zeros(10)],
 )
 def test_sizes_are_counted_in_bytes(payload: Any) -> None:
     queue = PacketQueue(10_000)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,8 @@ def test_windows_hold_every_event_of_a_recording_once(name: str) -> None:
         Events.concatenate(events).t.tolist()
     )
     assert [w.index for w in found] == list(range(len(found)))
-    assert all(b.t_start == a.t_end for a, b in zip(found, found[1:], strict=False))
-    assert all(b.stamp > a.stamp for a, b in zip(found, found[1:], strict=False))
+    assert all(b.t_start == a.t_end for a, b in itertools.pairwise(found))
+    assert all(b.stamp > a.stamp for a, b in itertools.pairwise(found))
     counters = stream.counters
     assert (counters.resets, counters.lost_packets, counters.late_events) == (0, 0, 0)
     # A window ends at most a packet or two after the host saw its last packet.

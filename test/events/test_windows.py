@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_windows_do_not_depend_on_packets(
     slicer = WindowSlicer(7, count)
     got = []
     bounds = [0, *sorted(min(c, len(times)) for c in cuts), len(times)]
-    for first, stop in zip(bounds, bounds[1:], strict=False):
+    for first, stop in itertools.pairwise(bounds):
         got += slicer.push(events.slice(first, stop))
         if advance and stop < len(times) and stop:
             got += slicer.advance((times[stop - 1] + times[stop]) // 2)
