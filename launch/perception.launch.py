@@ -16,6 +16,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from spikeseg_ros.perception.config import MODELS
+
 ARGUMENTS = (
     (
         'params_file',
@@ -38,7 +40,12 @@ ARGUMENTS = (
         'Empty: that of params_file, else no images.',
         None,
     ),
-    ('model', '', 'Model family. Empty: that of params_file, else spikeseg.', None),
+    (
+        'model',
+        '',
+        'Model family. Empty: that of params_file, else spikeseg.',
+        ['', *MODELS],
+    ),
     (
         'weights',
         '',
