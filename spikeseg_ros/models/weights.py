@@ -76,7 +76,10 @@ class NetworkWeights:
                     encoder.set_threshold(name, self.thresholds[name], self.leaks[name])
         except EncoderRuntimeError as error:
             raise WeightsError(str(error)) from error
-        encoder.warn_if_silent()
+        with warnings.catch_warnings():
+            # Trained maps may need several steps to fire; only ones that never can are a fault.
+            warnings.filterwarnings('ignore', '.*within one step', SilentLayerWarning)
+            encoder.warn_if_silent()
         return encoder
 
 
