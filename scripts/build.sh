@@ -94,7 +94,7 @@ prepare_wheels() {
   "$python" scripts/requirements.py >"$log/requirements.txt"
   # torch_spec may hold options beside the version, so it is split into words.
   # shellcheck disable=SC2086
-  quietly pip "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+  quietly pip "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile \
     -c "$requirements/python.lock" -c "$requirements/$ROS_DISTRO.lock" \
     -r "$requirements/$ROS_DISTRO.txt" -r "$log/requirements.txt" $torch_spec
   quietly patch "$venv/bin/python" scripts/patch_wheels.py
@@ -120,7 +120,7 @@ prepare_sourced() {
     echo 'setuptools<80' >>"$log/constraints.txt"
     [ -x "$venv/bin/python" ] || quietly venv python3 -m venv --system-site-packages "$venv"
     # shellcheck disable=SC2086
-    quietly pip "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+    quietly pip "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile \
       -c "$log/constraints.txt" $missing
   fi
   rm -f "$SPIKESEG_WORK/build.stamp"
