@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,13 @@ from spikeseg_ros.algorithms.errors import HULKRuntimeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikeseg_ros.spiking.trace import SpikeTrace
+    from spikeseg_ros.spiking.trace import ChainGeometry, SpikeTrace
 
     Weights = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+# Traces remembered for every class spike, and at most.
+TRACES_PER_SPIKE = 256
+MAX_TRACES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -111,16 +115,28 @@ def unravel_patches(
     size = geometry.footprint()[1]
     features = sum(geometry.channels[1:])
     rows = np.zeros((len(spikes), size, (size + 63) // 64), np.uint64)
-    words = np.zeros((len(spikes), word_count(features, trace.steps)), np.uint64)
-    sizes = np.array(
-        [*geometry.conv_kernels, *geometry.pool_kernels, *geometry.pool_strides], np.int64
-    )
+    words = np.zeros((len(spikes), 1, word_count(features, trace.steps)), np.uint64)
+    kernel_sizes = [*geometry.conv_kernels, *geometry.pool_kernels, *geometry.pool_strides]
+    sizes = np.array([*kernel_sizes, trace.steps], np.int64)
     if causal:
-        pools = (trace.pool1, trace.pool1_since, trace.pool2, trace.pool2_since)
+        shapes = np.array(
+            [v.shape[1:] for v in (trace.inputs, trace.pool1, trace.pool2)], np.int64
+        )
+        flat0, flat1, since1, flat2, since2 = (
+            np.ascontiguousarray(values).reshape(-1)
+            for values in (
+                trace.inputs,
+                trace.pool1,
+                trace.pool1_since,
+                trace.pool2,
+                trace.pool2_since,
+            )
+        )
+        pools = (flat1, since1, flat2, since2)
         taps = (first.starts, first.taps, second.starts, second.taps, third.starts, third.taps)
-        limit = kernels.MEMO_LIMIT
-        kernels.causal(trace.inputs, gated, *pools, spikes, *taps, sizes, rows, words, limit)
-        return rows, words
+        memory = _memory(geometry, len(spikes), words.shape[2])
+        kernels.causal(flat0, gated, *pools, spikes, *taps, sizes, shapes, rows, words, *memory)
+        return rows, words[:, 0]
     # Contiguous, so that the kernel is compiled once.
     block1, block2 = (item.transpose(0, 2, 3, 1).astype(np.float64, 'C') for item in weights[:2])
     frame = (geometry.height, geometry.width, trace.pool1, trace.pool2)
@@ -128,7 +144,27 @@ def unravel_patches(
     kernels.by_weights(
         *frame, spikes, block1, block2, *taps3, sizes, float(threshold), rows, words
     )
-    return rows, words
+    return rows, words[:, 0]
+
+
+def _memory(
+    geometry: ChainGeometry, n_spikes: int, n_words: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return the memory of the causal kernel: tables and room for traces, twice.
+
+    Few spikes need little; the size changes the time, never the result.
+    """
+    wanted = min(max(n_spikes, 1) * TRACES_PER_SPIKE, MAX_TRACES)
+    room = 1 << (wanted - 1).bit_length()
+    kernel1, kernel2, _ = geometry.conv_kernels
+    size2 = (kernel2 - 1) * geometry.pool_strides[0] + geometry.pool_kernels[0] + kernel1 - 1
+    return (
+        np.full(2 * room, -1, np.int64),
+        np.empty((room, kernel1, (kernel1 + 63) // 64), np.uint64),
+        np.full(2 * room, -1, np.int64),
+        np.empty((room, size2, (size2 + 63) // 64), np.uint64),
+        np.empty((room, 1, n_words), np.uint64),
+    )
 
 
 def tight_boxes(rows: NDArray[np.uint64], origin: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hulk_scenes import DENSITY, GEOMETRIES, random_trace, random_weights
 
-from spikeseg_ros.algorithms import HULKConfigError, HULKDecoder, HULKRuntimeError, hulk_kernels
+from spikeseg_ros.algorithms import HULKConfigError, HULKDecoder, HULKRuntimeError, hulk_patches
 from spikeseg_ros.algorithms.ash import unpack
 from spikeseg_ros.spiking.trace import ChainGeometry, ClassSpikes
 from spikeseg_ros.spiking.unravel import unravel_dense
@@ -83,7 +83,7 @@ def test_a_small_memory_changes_nothing(monkeypatch):
     geometry = GEOMETRIES['igarss2023']
     trace, weights = random_trace(geometry, 11), random_weights(geometry, 12)
     whole = decoder(geometry, weights).instances_from_trace(trace)
-    monkeypatch.setattr(hulk_kernels, 'MEMO_LIMIT', 7)
+    monkeypatch.setattr(hulk_patches, 'MAX_TRACES', 8)
     forgetful = decoder(geometry, weights).instances_from_trace(trace)
     np.testing.assert_array_equal(whole.rows, forgetful.rows)
     np.testing.assert_array_equal(whole.words, forgetful.words)
