@@ -220,44 +220,53 @@ def decode_libcaer_cmp(
     ti: NDArray[Any],
     counts: NDArray[Any],
 ) -> None:
-    """Decode libcaer_cmp: vectors run along y, and every message starts afresh at base."""
+    """Decode libcaer_cmp: vectors run along y, and every message starts afresh at base.
+
+    On entry counts[EVENTS] holds the events that bound_words found.
+    """
     col = -1
     row = -1
     pol = 0
     low = 0
     high = 0
     now = base
+    most = counts[EVENTS]
     n = 0
     skipped = 0
-    clipped = 0
-    for i in range(words.shape[0]):
-        word = np.int64(words[i])
+    lost = 0
+    i = 0
+    while i < words.shape[0]:
+        word = np.int64(words[np.uint64(i)])
         code = word >> 12
         if code <= 3 and col >= 0:
             # As in decode_evt3: no branch among the words that come in any order.
-            single = code == 3
-            col = word & 0x7FF if code == 2 else col
-            low = word & 0xFFF if code == 1 else low
-            high = word & 0xFFF if code == 0 else high
+            while True:
+                col ^= (col ^ (word & 0x7FF)) & -np.int64(code == 2)
+                low ^= (low ^ (word & 0xFFF)) & -np.int64(code == 1)
+                high ^= (high ^ (word & 0xFFF)) & -np.int64(code == 0)
+                cy = word & 0x7FF
+                k = np.uint64(n)
+                x[k] = col
+                y[k] = cy
+                p[k] = (word >> 11) & 1
+                t[k] = base + ((high << 12) | low) * US
+                n += (code == 3) & (col < width) & (cy < height)
+                i += 1
+                if i == words.shape[0]:
+                    break
+                word = np.int64(words[np.uint64(i)])
+                code = word >> 12
+                if code > 3:
+                    break
             now = base + ((high << 12) | low) * US
-            cy = word & 0x7FF
-            k = np.uint64(n)
-            x[k] = col
-            y[k] = cy
-            p[k] = (word >> 11) & 1
-            t[k] = now
-            inside = single & (col < width) & (cy < height)
-            n += inside
-            clipped += single ^ inside
-        elif code == 2:
+            continue
+        if code == 2:
             col = word & 0x7FF
         elif code == 5:
             if col >= 0 and row >= 0:
                 mask = word & 0xFF
                 if col >= width or height - row < 8:
-                    kept = _trim(mask, height - row) if col < width else 0
-                    clipped += _bits(mask ^ kept)
-                    mask = kept
+                    mask = _trim(mask, height - row) if col < width else 0
                 for lane in range(8):
                     x[np.uint64(n + lane)] = col
                 for lane in range(8):
@@ -268,6 +277,7 @@ def decode_libcaer_cmp(
                     y[np.uint64(n)] = row + lane
                     n += (mask >> lane) & 1
             else:
+                lost += _bits(word & 0xFF)
                 skipped += 1
             if row >= 0:
                 row += 8
@@ -281,9 +291,11 @@ def decode_libcaer_cmp(
             high = word & 0xFFF
             now = base + ((high << 12) | low) * US
         else:
+            lost += code == 3
             skipped += 1
+        i += 1
     if words.shape[0]:
         state[LAST] = now
     counts[EVENTS] = n
     counts[SKIPPED] += skipped
-    counts[CLIPPED] += clipped
+    counts[CLIPPED] += most - n - lost
