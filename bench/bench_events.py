@@ -56,12 +56,14 @@ def vector_stream(count: int) -> Events:
 
 
 def libcaer_cmp(events: Events) -> bytes:
-    """Return events as libcaer_cmp words, column and row per event."""
+    """Return events as libcaer_cmp words: column and row per event, time where it changes."""
     words = np.empty((len(events), 3), '<u2')
     words[:, 0] = 0x1000 | (events.t // 1000 & 0xFFF)
     words[:, 1] = 0x2000 | events.x
     words[:, 2] = 0x3000 | events.p.astype(np.uint16) << np.uint16(11) | events.y
-    return words.tobytes()
+    kept = np.ones(words.shape, bool)
+    kept[1:, 0] = events.t[1:] != events.t[:-1]
+    return words[kept].tobytes()
 
 
 def seconds(functions: list[Callable[[], Any]], repeats: int) -> list[float]:

@@ -13,6 +13,7 @@ from spikeseg_ros.events.decoder import ENCODINGS, LIVE_ENCODINGS, EventDecoder,
 from spikeseg_ros.events.encoder import Evt3Encoder
 from spikeseg_ros.events.errors import EventError
 from spikeseg_ros.events.queue import PacketQueue
+from spikeseg_ros.events.rawfile import read_raw
 from spikeseg_ros.events.stream import EventStream, StreamCounters
 from spikeseg_ros.events.types import Events, EventWindow, Packet, Triggers
 from spikeseg_ros.events.windows import WindowSlicer
@@ -37,6 +38,7 @@ __all__ = [
     'events_from_columns',
     'events_from_message',
     'latency_code',
+    'read_raw',
     'to_packet',
     'to_tensor',
     'warm_up',
