@@ -59,7 +59,7 @@ def test_training_can_be_resumed_anywhere(samples, tmp_path):
     whole = Trainer(SMALL, samples)
     states = list(whole.run())
     assert len(states) == 12 + 9
-    for stop in (1, 11, 12, 13, 20, 21):
+    for stop in (7, 12, 13, 21):
         save_checkpoint(tmp_path / 'run.ckpt', SMALL, states[stop - 1])
         config, state = load_checkpoint(tmp_path / 'run.ckpt')
         assert config == SMALL
