@@ -16,6 +16,7 @@ spread evenly. Weights as STDP leaves them: 15% of conv2 and 5% of conv3 near 1,
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import sys
 import time
@@ -33,7 +34,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from spikeseg_ros.models.encoder import EncoderConfig, SpikeSEGEncoder, trace_from_output
+from spikeseg_ros.models.encoder import (
+    EncoderConfig,
+    LayerConfig,
+    SpikeSEGEncoder,
+    trace_from_output,
+)
 from spikeseg_ros.models.event_encoder import EventDrivenEncoder
 from spikeseg_ros.spiking.neurons import strongest_map
 
@@ -45,6 +51,11 @@ if TYPE_CHECKING:
 STEPS = 10
 SIZES = ((260, 346, 40_000), (480, 640, 97_000), (720, 1280, 224_000))
 QUIET_RATE = 0.25 * 0.05
+CASES = (
+    ('default', ('active', 'quiet', 'noise'), 3),
+    ('no competition', ('active', 'noise'), 2),
+    ('literal', ('noise',), 3),
+)
 
 
 def events(kind: str, height: int, width: int, count: int, seed: int) -> NDArray[np.uint8]:
@@ -77,23 +88,28 @@ def _add_blobs(frames: NDArray[np.uint8], count: int, rng: np.random.Generator) 
             frames[t, y[inside], x[inside], ahead[inside]] = 1
 
 
-def network(competition: bool) -> SpikeSEGEncoder:
-    """Return the default network with weights as sparse as after learning."""
+def network(kind: str) -> SpikeSEGEncoder:
+    """Return a network with weights as sparse as after learning.
+
+    Args:
+        kind: 'default' (with competition in conv2), 'no competition', or 'literal' (the numbers
+            of the encoder document, on which conv1 stays silent).
+    """
     config = EncoderConfig.from_paper('default')
+    if kind == 'no competition':
+        config = dataclasses.replace(config, conv2=LayerConfig(36, 5, 20.0, 2.0))
+    if kind == 'literal':
+        config = EncoderConfig.from_paper('igarss2023', input_channels=2)
     encoder = SpikeSEGEncoder(config)
     generator = torch.Generator().manual_seed(1)
-    weights = {}
     for name, share in (('conv2', 0.15), ('conv3', 0.05)):
         shape = getattr(encoder, name).weight.shape
         ones = torch.rand(shape, generator=generator) < share
-        weights[name] = torch.where(ones, 0.95, 0.03)
-    encoder.set_weights(**weights)
-    encoder.set_threshold('conv2', 5.0, 0.5)
-    encoder.set_threshold('conv3', 15.0)
-    if not competition:
-        layer = type(config.conv2)(36, 5, 5.0, 0.5)
-        object.__setattr__(config, 'conv2', layer)
-        encoder.set_threshold('conv2', 20.0, 2.0)
+        encoder.set_weights(**{name: torch.where(ones, 0.95, 0.03)})
+    if kind == 'default':
+        encoder.set_threshold('conv2', 5.0, 0.5)
+    if kind != 'literal':
+        encoder.set_threshold('conv3', 15.0)
     return encoder
 
 
@@ -150,21 +166,20 @@ def run(quick: bool = False) -> None:
     """Print the table."""
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
-    repeats = 2 if quick else 5
+    repeats = 2 if quick else 3
     print(f'torch {torch.__version__}, numpy {np.__version__}, 1 thread, best of {repeats}')
     print(
-        '| competition | size | input | spikes input / conv1 / conv2 / conv3 | step loop ms '
+        '| network | size | input | spikes input / conv1 / conv2 / conv3 | step loop ms '
         '| folded ms | event-driven ms | step loop / event-driven |'
     )
     print('|---|---|---|---|---|---|---|---|')
-    for competition in (True, False):
-        encoder = network(competition)
+    for kind, inputs, sizes in CASES:
+        encoder = network(kind)
         fast = EventDrivenEncoder.from_encoder(encoder)
-        for height, width, count in SIZES[: 1 if quick else 3]:
-            for kind in ('active', 'quiet', 'noise'):
-                row = measure(encoder, fast, events(kind, height, width, count, seed=7), repeats)
-                name = 'yes' if competition else 'no'
-                print(f'| {name} | {width}x{height} | {kind} | {row}', flush=True)
+        for height, width, count in SIZES[: 1 if quick else sizes]:
+            for name in inputs:
+                row = measure(encoder, fast, events(name, height, width, count, seed=7), repeats)
+                print(f'| {kind} | {width}x{height} | {name} | {row}', flush=True)
 
 
 def measure(

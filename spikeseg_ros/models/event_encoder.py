@@ -83,7 +83,17 @@ class EventDrivenEncoder:
             EncoderConfigError: A layer has the multiplicative leak.
             EncoderRuntimeError: A threshold does not fit.
         """
-        return cls(encoder.params(layer_thresholds, fire_once), encoder)
+        params = encoder.params(layer_thresholds, fire_once)
+        # Buffers are filled at the first window; the encoder may have learnt on by then.
+        first, second, third = (weight.detach().cpu().clone() for weight in params.weights)
+        neurons = tuple(
+            item._replace(threshold=item.threshold.cpu().clone(), leak=item.leak.cpu().clone())
+            for item in params.neurons
+        )
+        frozen = params._replace(
+            weights=(first, second, third), neurons=(neurons[0], neurons[1], neurons[2])
+        )
+        return cls(frozen, encoder)
 
     def encode(
         self,

@@ -224,6 +224,16 @@ def test_the_class_threshold_scale_of_a_call() -> None:
     assert_same_trace(replaced.encode(to_bytes(x))[0], trace_from_output(reference))
 
 
+def test_the_event_driven_copy_does_not_follow_its_encoder() -> None:
+    encoder = learnt(variants()['default-1'])
+    fast = EventDrivenEncoder.from_encoder(encoder)
+    x = random_input(encoder, (33, 47), 0.2)
+    expected = trace_from_output(encoder(x))
+    encoder.set_weights(conv2=encoder.weights[1] / 2)
+    encoder.set_threshold('conv3', 200.0)
+    assert_same_trace(fast.encode(to_bytes(x))[0], expected)
+
+
 def test_inputs_need_not_be_contiguous_or_aligned() -> None:
     encoder = learnt(variants()['default-1'])
     fast = EventDrivenEncoder.from_encoder(encoder)

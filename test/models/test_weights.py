@@ -140,3 +140,9 @@ def test_missing_truncated_and_oversized_files_are_refused(
 def test_unknown_packaged_weights_name_the_known() -> None:
     with pytest.raises(WeightsError, match=r"'nothing'; there are: "):
         packaged_weights('nothing')
+
+
+def test_the_packaged_network_loads() -> None:
+    encoder = load_encoder(packaged_weights())
+    assert encoder.config.input_channels == 2
+    assert packaged_weights() == packaged_weights('spikeseg_default.pt')
