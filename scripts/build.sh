@@ -105,7 +105,8 @@ prepare_wheels() {
 # Adds the Python packages that the sourced ROS 2 lacks, in a virtual environment on top of it.
 prepare_sourced() {
   local stamp=$SPIKESEG_WORK/venv.stamp venv=$SPIKESEG_WORK/venv state missing
-  state=$(cat setup.cfg; echo "$torch_spec $AMENT_PREFIX_PATH"; command -v python3)
+  # The interpreter is the same one with the virtual environment and without.
+  state=$(cat setup.cfg; echo "$torch_spec $AMENT_PREFIX_PATH $(readlink -f "$(command -v python3)")")
   if [ -f "$stamp" ] && [ "$state" = "$(cat "$stamp")" ]; then
     return
   fi
@@ -124,8 +125,6 @@ prepare_sourced() {
       -c "$log/constraints.txt" $missing
   fi
   rm -f "$SPIKESEG_WORK/build.stamp"
-  mkdir -p "$SPIKESEG_WORK"
-  state=$(cat setup.cfg; echo "$torch_spec $AMENT_PREFIX_PATH"; command -v python3)
   printf '%s\n' "$state" >"$stamp"
 }
 

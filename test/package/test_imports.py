@@ -22,8 +22,8 @@ ROSDEP_KEYS = {
     'rosbags': 'python3-rosbags-pip',
     'torch': 'python3-pytorch-pip',
 }
-# Guarded imports of what is used only where it is installed; the zstd modules come with rosbags.
-OPTIONAL = {'backports', 'compression', 'cv_bridge', 'triton', 'vision_msgs'}
+# Guarded imports of what is used only where it is installed; zstd and lz4 come with rosbags.
+OPTIONAL = {'backports', 'compression', 'lz4', 'cv_bridge', 'triton', 'vision_msgs'}
 
 
 class _WithoutTypes(ast.NodeTransformer):

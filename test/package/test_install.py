@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -21,8 +22,9 @@ BUILD_TOOLS = ('bash', 'cat', 'dirname', 'mkdir', 'rm', 'sed', 'sha256sum', 'tai
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Build the wheel from a copy of the sources, as an installation by pip does."""
     setuptools = pytest.importorskip('setuptools')
-    if int(setuptools.__version__.split('.')[0]) < 64:
-        pytest.skip(f'setuptools {setuptools.__version__} is older than pyproject.toml asks for')
+    version = tuple(int(part) for part in setuptools.__version__.split('.')[:2])
+    if version < (70, 1) and importlib.util.find_spec('wheel') is None:
+        pytest.skip(f'setuptools {setuptools.__version__} builds wheels only with package wheel')
     source = tmp_path_factory.mktemp('source')
     for name in ('package.xml', 'pyproject.toml', 'setup.cfg', 'setup.py', 'LICENSE'):
         shutil.copy(ROOT / name, source)
