@@ -24,22 +24,19 @@ from spikeseg_ros.evaluation.bags import BagReader
 from spikeseg_ros.images.overlay import contact_sheet
 from spikeseg_ros.nodes.monitor import Monitor
 from spikeseg_ros.nodes.processes import Graph
-from spikeseg_ros.simulation import (
-    EVENTS_TOPIC,
-    demo_scene,
-    save_coco,
-    simulate_scene,
-    write_recording,
-)
+from spikeseg_ros.simulation.bag import EVENTS_TOPIC, write_recording
+from spikeseg_ros.simulation.recording import simulate_scene
+from spikeseg_ros.simulation.scene import demo_scene
+from spikeseg_ros.simulation.truth import save_coco
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from spikeseg_ros.simulation import GroundTruth
+    from spikeseg_ros.simulation.truth import GroundTruth
 
 START_STAMP = 1_700_000_000_000_000_000
-READY_SECONDS = 90.0
+READY_SECONDS = 300.0
 IDLE_SECONDS = 4.0
 RECORDED = 'objects,mask,labels,/diagnostics'
 SHEET_PICTURES = 12
@@ -76,7 +73,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     known.add_argument('--topic', default='', help='event topic of the recording; empty = find it')
     known.add_argument('--model', default='spikeseg', help='model family')
     known.add_argument('--params', default='', help='YAML file with parameters')
-    known.add_argument('--output', default='demo_output', help='folder for everything written')
+    known.add_argument('--out', default='demo_output', help='folder for everything written')
     known.add_argument('--seconds', type=float, default=6.0, help='length of the simulated scene')
     known.add_argument('--rate', type=float, default=1.0, help='speed of the replay')
     return known.parse_args(list(argv))
@@ -92,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     if not 0.5 <= args.seconds <= 600:
         msg = f'--seconds must lie between 0.5 and 600, got {args.seconds!r}.'
         raise DemoError(msg)
-    out = Path(args.output).resolve()
+    out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     truth = None
     if args.bag:

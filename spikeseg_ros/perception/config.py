@@ -132,7 +132,12 @@ class ObjectConfig:
         dynamic=True,
     )
     min_events: int = option(
-        50, 'Objects with fewer events are dropped.', low=0, high=1_000_000, dynamic=True
+        0,
+        'Objects with fewer events are dropped; 0 = by sensor size: 50 at 240x180, growing with '
+        'the side (133 at 640x480).',
+        low=0,
+        high=1_000_000,
+        dynamic=True,
     )
     fill: int = option(
         0,

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from spikeseg_ros.perception.config import PerceptionConfig
     from spikeseg_ros.spiking.trace import SpikeTrace
 
+# Events an object needs on a sensor of 240 x 180 pixels; the number follows the sensor's side.
+SMALLEST_OBJECT = 50
+REFERENCE_PIXELS = 240 * 180
 COLORS = (
     (255, 159, 28),
     (46, 196, 182),
@@ -137,6 +142,13 @@ class SpikeSegSegmenter:
             gate=config.tracking.gate,
         )
 
+    def _object_options(self, height: int, width: int) -> ObjectOptions:
+        """Return how objects are made on a sensor of this size."""
+        if self._objects.min_events:
+            return self._objects
+        floor = round(SMALLEST_OBJECT * math.sqrt(height * width / REFERENCE_PIXELS))
+        return dataclasses.replace(self._objects, min_events=floor)
+
     def initial_state(self) -> SpikeSegState:
         """Return the state before the first window."""
         return SpikeSegState()
@@ -187,7 +199,7 @@ class SpikeSegSegmenter:
             trace, options.max_instances, mode=options.hulk_mode
         )
         mark('hulk')
-        found = objects_from_batch(batch, columns, rows, self._objects)
+        found = objects_from_batch(batch, columns, rows, self._object_options(height, width))
         mark('objects')
         tracker = state.tracker
         tracks = None
@@ -230,10 +242,7 @@ class SpikeSegSegmenter:
             epoch=frame.epoch,
             index=frame.index,
             spikes={**trace.counts, 'dropped': batch.n_dropped},
-            timings={
-                name: stop - start
-                for (_, start), (name, stop) in itertools.pairwise(marks)
-            },
+            timings={name: stop - start for (_, start), (name, stop) in itertools.pairwise(marks)},
         )
         return result, SpikeSegState(tracker, memory)
 
