@@ -66,17 +66,22 @@ class PacketQueue:
                 self.dropped += 1
                 self._recent += 1
 
-    def take(self) -> tuple[list[Packet], int]:
-        """Remove and return all waiting packets, and how many before them were dropped."""
+    def pop(self) -> tuple[Packet, int] | None:
+        """Remove the oldest packet; return it and how many before it were dropped, or None."""
         with self._lock:
-            waiting, self._waiting = self._waiting, deque()
+            if not self._waiting:
+                return None
+            packet, freed = self._waiting.popleft()
+            self._held -= freed
             dropped, self._recent = self._recent, 0
-            self._held = 0
-        return [packet for packet, _ in waiting], dropped
+        return packet, dropped
 
     def clear(self) -> None:
         """Discard all waiting packets without counting them as dropped."""
-        self.take()
+        with self._lock:
+            self._waiting.clear()
+            self._held = 0
+            self._recent = 0
 
 
 def _bytes(payload: object) -> int:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ class StreamCounters:
         resets: New beginnings: time ran backwards, encoding or geometry changed, or on request.
         late_events: Events dropped because they came after their window was given away.
         excess_events: Events dropped because one window held too many.
-        shed_windows: Windows dropped because one poll had more than memory allows.
+        shed_windows: Windows dropped because one packet filled more than 4096.
         last_error: Text of the last error of a packet.
     """
 
@@ -75,8 +74,8 @@ class EventStream:
     every ``silence_ns``.
 
     Memory: the queue holds at most ``max_bytes``, decoding takes at most 80 bytes per byte of one
-    payload, a window and the windows of one poll hold at most 2^24 events, and a jump forward
-    makes at most 64 empty windows.
+    payload, a window holds at most 2^24 events, a jump forward makes at most 64 empty windows, and
+    poll leaves packets in the queue rather than return very many windows.
 
     Attributes:
         clock: Maps sensor time to ROS time; follows the header stamps.
@@ -120,7 +119,6 @@ class EventStream:
         self._newest = -1
         self._moved = 0
         self._polled = 0
-        self._shed = 0
 
     @property
     def counters(self) -> StreamCounters:
@@ -131,7 +129,7 @@ class EventStream:
         counters.dropped_packets = self._queue.dropped
         counters.late_events = self._slicer.late
         counters.excess_events = self._slicer.excess
-        counters.shed_windows = self._slicer.shed + self._shed
+        counters.shed_windows = self._slicer.shed
         return counters
 
     def push(self, packet: Packet) -> None:
@@ -141,23 +139,31 @@ class EventStream:
     def poll(self, now: int) -> list[EventWindow]:
         """Decode what is queued and return the windows that became complete, in order.
 
+        Once 4096 windows or 2^24 events are found, the rest stays queued for the next call.
+
         Args:
             now: Steady-clock time [ns]; 0 leaves the clock out: no windows on silence.
         """
         self._polled = now
-        packets, dropped = self._queue.take()
-        windows: deque[EventWindow] = deque()
-        for packet in packets:
-            windows += self._take(packet, dropped)
-            dropped = 0
-            self._limit(windows)
-        windows += self._silence(now)
-        self._limit(windows)
-        return list(windows)
+        windows: list[EventWindow] = []
+        held = 0
+        for _ in range(len(self._queue)):
+            item = self._queue.pop()
+            if item is None:
+                break
+            found = self._take(*item)
+            windows += found
+            held += sum(len(window.events) for window in found)
+            if len(windows) >= MAX_WINDOWS or held >= MAX_EVENTS:
+                return windows
+        return windows + self._silence(now)
 
     def flush(self) -> list[EventWindow]:
         """Return what is left, the last window being incomplete; at the end of a recording."""
-        return [*self.poll(0), *self._finish(self._slicer.flush(), 0)]
+        windows: list[EventWindow] = []
+        while len(self._queue):
+            windows += self.poll(0)
+        return windows + self._finish(self._slicer.flush(), 0)
 
     def reset(self) -> None:
         """Discard what is queued and collected, and begin a new epoch."""
@@ -296,10 +302,3 @@ class EventStream:
             )
             for window in windows
         ]
-
-    def _limit(self, windows: deque[EventWindow]) -> None:
-        """Drop the oldest windows while there are too many or they hold too many events."""
-        held = sum(len(window.events) for window in windows)
-        while len(windows) > MAX_WINDOWS or (held > MAX_EVENTS and len(windows) > 1):
-            held -= len(windows.popleft().events)
-            self._shed += 1

@@ -146,6 +146,7 @@ class WindowSlicer:
 
     def _by_time(self, events: Events) -> list[EventWindow]:
         """Cut at the boundaries that lie before the last of the events."""
+        events = self._skip_ahead(events)
         windows: deque[EventWindow] = deque(maxlen=MAX_WINDOWS)
         made = 0
         done = 0
@@ -164,6 +165,11 @@ class WindowSlicer:
 
     def _by_count(self, events: Events) -> list[EventWindow]:
         """Cut after every count events."""
+        surplus = (self._pending + len(events)) // self.count - MAX_WINDOWS
+        if surplus > 0:
+            self._drop_pending(surplus)
+            self.shed += surplus
+            events = events.slice(surplus * self.count, len(events))
         windows: deque[EventWindow] = deque(maxlen=MAX_WINDOWS)
         made = 0
         done = 0
@@ -176,6 +182,27 @@ class WindowSlicer:
             done = stop
         self.shed += made - len(windows)
         return list(windows)
+
+    def _skip_ahead(self, events: Events) -> Events:
+        """Leave out the events of all windows that would be shed anyway."""
+        assert self._start is not None
+        if int(events.t[-1]) - self._start <= MAX_WINDOWS * self.duration:
+            return events
+        number = (events.t - self._start) // self.duration
+        first = np.flatnonzero(np.diff(number, prepend=-1))
+        surplus = first.size - MAX_WINDOWS
+        if surplus <= 0:
+            return events
+        self._drop_pending(int(number[first[surplus]]))
+        self.shed += surplus
+        self._start += int(number[first[surplus]]) * self.duration
+        return events.slice(int(first[surplus]), len(events))
+
+    def _drop_pending(self, windows: int) -> None:
+        """Drop what is collected and count a number of windows as if they had been made."""
+        self._parts = []
+        self._pending = 0
+        self._index += windows
 
     def _collect(self, events: Events, first: int, stop: int) -> None:
         """Keep events for the window being collected, up to the limit."""

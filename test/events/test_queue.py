@@ -18,32 +18,51 @@ def packet(seq: int, payload: Any = b'') -> Packet:
     return Packet(payload, 'evt3', 8, 8, seq=seq)
 
 
+def take(queue: PacketQueue) -> tuple[list[int], int]:
+    """Return the numbers of all waiting packets, and how many were dropped before them."""
+    seqs, total = [], 0
+    while (item := queue.pop()) is not None:
+        seqs.append(item[0].seq)
+        total += item[1]
+    return seqs, total
+
+
 def test_first_in_first_out() -> None:
     queue = PacketQueue(10_000)
     for seq in range(3):
         queue.push(packet(seq, b'ab'))
-    packets, dropped = queue.take()
-    assert [p.seq for p in packets] == [0, 1, 2]
-    assert (dropped, queue.packets, queue.payload_bytes, len(queue)) == (0, 3, 6, 0)
-    assert queue.take() == ([], 0)
+    assert take(queue) == ([0, 1, 2], 0)
+    assert (queue.packets, queue.payload_bytes, len(queue)) == (3, 6, 0)
+    assert queue.pop() is None
 
 
 def test_the_oldest_are_dropped_when_full() -> None:
     queue = PacketQueue(3 * (100 + OVERHEAD))
     for seq in range(5):
         queue.push(packet(seq, bytes(100)))
-    packets, dropped = queue.take()
-    assert [p.seq for p in packets] == [2, 3, 4]
-    assert (dropped, queue.dropped) == (2, 2)
+    assert take(queue) == ([2, 3, 4], 2)
+    assert queue.dropped == 2
     queue.push(packet(9))
-    assert queue.take()[1] == 0
+    assert take(queue) == ([9], 0)
 
 
 def test_a_packet_larger_than_the_queue_is_dropped_itself() -> None:
     queue = PacketQueue(1000)
     queue.push(packet(0))
     queue.push(packet(1, bytes(1000)))
-    assert queue.take() == ([], 2)
+    assert (take(queue), queue.dropped) == (([], 0), 2)
+    queue.push(packet(2))
+    assert take(queue) == ([2], 2)
+
+
+def test_clear_forgets_packets_and_gap() -> None:
+    queue = PacketQueue(1000)
+    queue.push(packet(0))
+    queue.push(packet(1, bytes(1000)))
+    queue.push(packet(2))
+    queue.clear()
+    queue.push(packet(3, bytes(400)))
+    assert take(queue) == ([3], 0)
 
 
 def test_empty_packets_cannot_pile_up() -> None:
@@ -75,10 +94,10 @@ def test_many_threads_lose_nothing() -> None:
         thread.start()
     taken = 0
     while any(thread.is_alive() for thread in threads):
-        taken += len(queue.take()[0])
+        taken += len(take(queue)[0])
     for thread in threads:
         thread.join()
-    assert taken + len(queue.take()[0]) == queue.packets == 2000
+    assert taken + len(take(queue)[0]) == queue.packets == 2000
 
 
 def test_limit_is_checked() -> None:

@@ -99,6 +99,23 @@ def test_many_gaps_in_one_call_stay_bounded() -> None:
     assert got[-1].t_end <= 600 * 4999
 
 
+def test_the_newest_windows_of_a_long_call_are_kept() -> None:
+    most = module.MAX_WINDOWS
+    times = list(range(0, 1000 * (most + 500), 1000))
+    slicer = WindowSlicer(1000)
+    slicer.push(at(0))
+    got = slicer.push(at(*times)) + slicer.flush()
+    assert len(got) == most
+    assert [w.t_start for w in got] == times[-most:]
+    assert [w.index for w in got] == list(range(500, most + 500))
+    assert slicer.shed == 500
+    assert got[0].events.t.tolist() == [times[500]]
+    by_count = WindowSlicer(count=1)
+    got = by_count.push(at(*times))
+    assert [w.index for w in got] == list(range(500, most + 500))
+    assert (by_count.shed, got[0].events.t.tolist()) == (500, [times[500]])
+
+
 def test_one_window_holds_a_bounded_number_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, 'MAX_EVENTS', 4)
     slicer = WindowSlicer(10)
