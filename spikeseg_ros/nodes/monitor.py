@@ -149,7 +149,7 @@ class Monitor:
     def _on_picture(self, message: Image) -> None:
         picture = image_to_rgb(message)
         if self._writer is None:
-            code = cv2.VideoWriter_fourcc(*'mp4v')
+            code = cv2.VideoWriter.fourcc(*'mp4v')
             size = (picture.shape[1], picture.shape[0])
             self._writer = cv2.VideoWriter(str(self._video), code, self._rate, size)
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
