@@ -11,6 +11,7 @@ check() {
 }
 
 check python3 -m ruff check .
+check python3 -m ruff format --check .
 check python3 -m mypy
 if command -v xmllint >/dev/null; then
   check xmllint --noout package.xml interfaces/*/package.xml
