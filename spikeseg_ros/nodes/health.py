@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import dataclass, field
@@ -167,8 +168,8 @@ class Monitor:
             'windows shed': str(int(counts['shed'])),
             'windows failed': str(int(counts['errors'])),
             'objects per window': f'{_ratio(grown["objects"], grown["processed"]):.2f}',
-            'latency p50': f'{1e3 * p50:.1f} ms',
-            'latency p99': f'{1e3 * p99:.1f} ms',
+            'latency p50': _milliseconds(p50),
+            'latency p99': _milliseconds(p99),
         }
         if pipeline.last is not None:
             result = pipeline.last.result
@@ -178,7 +179,8 @@ class Monitor:
                 f'time {name}': f'{1e3 * took:.2f} ms' for name, took in result.timings.items()
             }
             values |= {f'spikes {name}': str(count) for name, count in result.spikes.items()}
-        level, text = OK, f'{rates["processed"]:.1f} windows per second, p99 {1e3 * p99:.0f} ms'
+        level = OK
+        text = f'{values["windows per second"]} windows per second, p99 {values["latency p99"]}'
         if grown['shed']:
             level, text = (
                 WARN,
@@ -240,6 +242,11 @@ def _counts(pipeline: Pipeline) -> dict[str, float]:
         'errors': own.errors,
         'objects': own.objects,
     }
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return a time as text."""
+    return 'n/a' if math.isnan(seconds) else f'{1e3 * seconds:.1f} ms'
 
 
 def _ratio(part: float, whole: float) -> float:
