@@ -105,8 +105,8 @@ class HULKDecoder(torch.nn.Module):
         """Make a decoder for an encoder.
 
         Args:
-            encoder: Has conv1, conv2, conv3 (each with a weight) and a config with pool1_kernel,
-                pool1_stride, pool2_kernel, pool2_stride.
+            encoder: Has conv1, conv2, conv3 (each with a weight) and a config with
+                pool1_kernel_size, pool1_stride, pool2_kernel_size, pool2_stride.
 
         Raises:
             EncoderCompatibilityError: One of them is missing.
@@ -124,7 +124,7 @@ class HULKDecoder(torch.nn.Module):
                 raise EncoderCompatibilityError(msg)
             found.append(weight)
         config, sizes = getattr(encoder, 'config', None), []
-        for name in ('pool1_kernel', 'pool2_kernel', 'pool1_stride', 'pool2_stride'):
+        for name in ('pool1_kernel_size', 'pool2_kernel_size', 'pool1_stride', 'pool2_stride'):
             size = getattr(config, name, None)
             if not isinstance(size, int):
                 msg = (

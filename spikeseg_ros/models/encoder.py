@@ -138,8 +138,8 @@ class SpikeSEGEncoder(nn.Module):
         """
         geometry = self.config.geometry(height, width)
         if min(geometry.pool2_size) < 1:
-            need = (self.config.pool2_kernel - 1) * self.config.pool1_stride
-            need += self.config.pool1_kernel
+            need = (self.config.pool2_kernel_size - 1) * self.config.pool1_stride
+            need += self.config.pool1_kernel_size
             msg = (
                 f'Input of {height!r} x {width!r} px is too small for the pools; use at least '
                 f'{need} x {need} px.'
@@ -293,7 +293,7 @@ class SpikeSEGEncoder(nn.Module):
         return ChainParams(
             (self._conv('conv1').weight, self._conv('conv2').weight, self._conv('conv3').weight),
             (neurons[0], neurons[1], neurons[2]),
-            (config.pool1_kernel, config.pool2_kernel),
+            (config.pool1_kernel_size, config.pool2_kernel_size),
             (config.pool1_stride, config.pool2_stride),
         )
 

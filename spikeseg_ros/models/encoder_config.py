@@ -90,9 +90,9 @@ class EncoderConfig:
         conv2: Second spiking convolution, features.
         conv3: Third spiking convolution, one map for each class.
         input_channels: Channels of the input: 2 for both polarities, 1 for frames.
-        pool1_kernel: Edge of the window of pool1.
+        pool1_kernel_size: Edge of the window of pool1.
         pool1_stride: Distance of the windows of pool1.
-        pool2_kernel: Edge of the window of pool2.
+        pool2_kernel_size: Edge of the window of pool2.
         pool2_stride: Distance of the windows of pool2.
         conv1_filters: 'gabor' (clipped), 'dog' (signed ON / OFF pair) or 'random'.
         seed: Seed of the random initial weights.
@@ -103,9 +103,9 @@ class EncoderConfig:
     conv2: LayerConfig = field(default_factory=lambda: LayerConfig(36, 5, leak=1.0))
     conv3: LayerConfig = field(default_factory=lambda: LayerConfig(1, 7))
     input_channels: int = 1
-    pool1_kernel: int = 2
+    pool1_kernel_size: int = 2
     pool1_stride: int = 2
-    pool2_kernel: int = 2
+    pool2_kernel_size: int = 2
     pool2_stride: int = 2
     conv1_filters: str = 'gabor'
     seed: int = 0
@@ -117,9 +117,9 @@ class EncoderConfig:
             msg = f'input_channels must be an integer >= 1, got {self.input_channels!r}.'
             raise EncoderConfigError(msg)
         for pool in ('pool1', 'pool2'):
-            kernel, stride = getattr(self, f'{pool}_kernel'), getattr(self, f'{pool}_stride')
+            kernel, stride = getattr(self, f'{pool}_kernel_size'), getattr(self, f'{pool}_stride')
             if not _is_int(kernel) or not 1 <= kernel <= MAX_POOL_KERNEL:
-                msg = f'{pool}_kernel must be an integer 1 .. {MAX_POOL_KERNEL}, got {kernel!r}.'
+                msg = f'{pool}_kernel_size must be an integer 1 .. {MAX_POOL_KERNEL}, got {kernel!r}.'
                 raise EncoderConfigError(msg)
             if not _is_int(stride) or not 1 <= stride <= kernel:
                 msg = (
@@ -156,14 +156,14 @@ class EncoderConfig:
                 third.out_channels,
             ),
             (first.kernel_size, second.kernel_size, third.kernel_size),
-            (self.pool1_kernel, self.pool2_kernel),
+            (self.pool1_kernel_size, self.pool2_kernel_size),
             (self.pool1_stride, self.pool2_stride),
         )
 
     @classmethod
     def from_paper(
         cls,
-        name: str = 'default',
+        paper: str = 'default',
         n_classes: int = 1,
         input_channels: int | None = None,
         seed: int | None = None,
@@ -179,7 +179,7 @@ class EncoderConfig:
           competition between the maps of conv2, class neurons fire once in a window.
 
         Args:
-            name: Preset, upper or lower case.
+            paper: Preset, upper or lower case.
             n_classes: Number of class maps.
             input_channels: Replaces the preset's number of input channels.
             seed: Replaces the seed of the random initial weights.
@@ -187,10 +187,10 @@ class EncoderConfig:
         Raises:
             EncoderConfigError: Unknown name, or n_classes < 1.
         """
-        key = _ALIASES.get(str(name).lower(), str(name).lower())
+        key = _ALIASES.get(str(paper).lower(), str(paper).lower())
         if key not in _PRESETS:
             known = ', '.join([*_PRESETS, *_ALIASES])
-            msg = f'Unknown preset {name!r}; known: {known}.'
+            msg = f'Unknown preset {paper!r}; known: {known}.'
             raise EncoderConfigError(msg)
         if not _is_int(n_classes) or n_classes < 1:
             msg = f'n_classes must be an integer >= 1, got {n_classes!r}.'
@@ -223,7 +223,7 @@ _PRESETS = {
         LayerConfig(4, 5, 0.4, 0.0, threshold_scale='l1'),
         LayerConfig(36, 5, 0.2, 0.0, threshold_scale='l1'),
         LayerConfig(1, 7, 0.2, 0.0, threshold_scale='l1'),
-        pool1_kernel=7,
+        pool1_kernel_size=7,
         pool1_stride=6,
         name='spikeseg',
     ),

@@ -98,7 +98,7 @@ class SpikeSegConfig:
         600,
         'Class spikes unravelled per window at most; the strongest are kept.',
         low=1,
-        high=100_000,
+        high=10_000,
         dynamic=True,
     )
     streaming: bool = option(

@@ -75,8 +75,8 @@ def _pooled(
 ) -> Tensor:
     config = encoder.config
     kernel, stride = (
-        (config.pool1_kernel, config.pool1_stride),
-        (config.pool2_kernel, config.pool2_stride),
+        (config.pool1_kernel_size, config.pool1_stride),
+        (config.pool2_kernel_size, config.pool2_stride),
     )[pool]
     return pool_spikes(_scan(x, weights, neurons), kernel, stride).spikes
 

@@ -256,5 +256,5 @@ def test_what_does_not_fit_is_named(encoder):
     bare = torch.nn.Module()
     for number, weight in enumerate(encoder.weights, 1):
         setattr(bare, f'conv{number}', torch.from_numpy(weight))
-    with pytest.raises(EncoderCompatibilityError, match=r'config\.pool1_kernel'):
+    with pytest.raises(EncoderCompatibilityError, match=r'config\.pool1_kernel_size'):
         HULKDecoder.from_encoder(bare)

@@ -31,7 +31,9 @@ def network(overlapping: bool, classes: int = 2) -> SpikeSEGEncoder:
         input_channels=2,
     )
     if overlapping:
-        config = dataclasses.replace(config, pool1_kernel=3, pool2_kernel=3, pool2_stride=1)
+        config = dataclasses.replace(
+            config, pool1_kernel_size=3, pool2_kernel_size=3, pool2_stride=1
+        )
     encoder = SpikeSEGEncoder(config)
     generator = torch.Generator().manual_seed(9)
     for name, share in (('conv2', 0.3), ('conv3', 0.2)):

@@ -85,8 +85,8 @@ def test_the_literal_preset_has_the_published_numbers() -> None:
 )
 def test_the_strided_preset_and_its_aliases(name: str) -> None:
     config = EncoderConfig.from_paper(name)
-    assert (config.pool1_kernel, config.pool1_stride) == (7, 6)
-    assert (config.pool2_kernel, config.pool2_stride) == (2, 2)
+    assert (config.pool1_kernel_size, config.pool1_stride) == (7, 6)
+    assert (config.pool2_kernel_size, config.pool2_stride) == (2, 2)
     assert [layer.leak for layer in config.layers] == [0, 0, 0]
     output = SpikeSEGEncoder(config)(torch.ones(1, 1, 64, 70), n_timesteps=2)
     assert output.layer_spikes['pool1'].shape[-2:] == (10, 11)
@@ -204,7 +204,7 @@ def test_impossible_layers_are_refused(values: dict, text: str) -> None:
     ('values', 'text'),
     [
         ({'input_channels': 0}, 'input_channels'),
-        ({'pool1_kernel': 16}, 'pool1_kernel'),
+        ({'pool1_kernel_size': 16}, 'pool1_kernel_size'),
         ({'pool2_stride': 3}, 'pool2_stride'),
         ({'conv1_filters': 'sobel'}, "'sobel'"),
     ],

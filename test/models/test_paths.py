@@ -114,9 +114,9 @@ def variants() -> dict[str, EncoderConfig]:
         LayerConfig(7, 3, 4.0, 0.5, fire_once=True, competition=True),
         LayerConfig(2, 5, 6.0, fire_once=True),
         input_channels=2,
-        pool1_kernel=3,
+        pool1_kernel_size=3,
         pool1_stride=2,
-        pool2_kernel=3,
+        pool2_kernel_size=3,
         pool2_stride=1,
         conv1_filters='dog',
     )

