@@ -131,8 +131,8 @@ def decoding(quick: bool) -> None:
         best = n / took[0][1] / 1e6
         third = f'{rates[2]:.0f}' if wheel else 'not installed' if encoding == 'evt3' else '-'
         print(
-            f'| {name} | {len(payload) / n:.2f} | {rates[0]:.0f} ({best:.0f}) | {rates[1]:.1f} | {third} '
-            f'| {rates[0] / rates[1]:.0f}x |',
+            f'| {name} | {len(payload) / n:.2f} | {rates[0]:.0f} ({best:.0f}) | {rates[1]:.1f} '
+            f'| {third} | {rates[0] / rates[1]:.0f}x |',
             flush=True,
         )
 
