@@ -83,6 +83,7 @@ class PerceptionNode(LifecycleNode):
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
         self._inputs: list[_Input] = []
+        self._label = 'unconfigured'
         self._timer: Any = None
         self._jumps: Any = None
         self._worker = Worker(self._work, self._work_failed, 'perception')
@@ -125,6 +126,7 @@ class PerceptionNode(LifecycleNode):
             self._release()
             self.get_logger().error(f'Cannot configure: {err}')
             return FAILURE
+        self._label = 'inactive'
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,11 +150,13 @@ class PerceptionNode(LifecycleNode):
         )
         self._timer = self.create_timer(1.0 / self._tick_rate(), self._worker.signal)
         topics = ' and '.join(item.topic for item in self._inputs)
+        self._label = 'active'
         self.get_logger().info(f'Active: {segmenter.family} on {segmenter.device}, {topics}.')
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the worker and unsubscribe."""
+        self._label = 'inactive'
         self._stop_inputs()
         return super().on_deactivate(state)
 
@@ -258,6 +262,7 @@ class PerceptionNode(LifecycleNode):
 
     def _release(self) -> None:
         """Free what configure made."""
+        self._label = 'unconfigured'
         self._inputs = []
         if self._outputs is not None:
             self._outputs.destroy()
@@ -322,9 +327,9 @@ class PerceptionNode(LifecycleNode):
         now = time.monotonic_ns()
         ros_now = self.get_clock().now().nanoseconds
         segmenter, outputs = self._segmenter, self._outputs
-        label = self._state_machine.current_state[1]
         sequence = outputs.sequence if outputs else 0
-        found = [health.process_status(segmenter.device if segmenter else '', label, sequence)]
+        device = segmenter.device if segmenter else ''
+        found = [health.process_status(device, self._label, sequence)]
         for item in self._inputs:
             if item.subscription is None:
                 continue
@@ -340,7 +345,7 @@ class PerceptionNode(LifecycleNode):
                     level=LEVELS[status.level],
                     name=f'{prefix}: {status.name}',
                     message=status.text,
-                    hardware_id=segmenter.device if segmenter else '',
+                    hardware_id=device,
                     values=[KeyValue(key=k, value=v) for k, v in status.values.items()],
                 )
             )
