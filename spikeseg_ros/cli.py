@@ -46,9 +46,14 @@ COMMANDS = (
         'train the SpikeSEG layers with spike-timing-dependent plasticity',
     ),
     Command(
+        ('evaluate', 'weights'),
+        'spikeseg_ros.evaluation.weights:run',
+        'judge weight files on known scenes and on recordings, in one table',
+    ),
+    Command(
         ('options',),
-        'spikeseg_ros.perception.reference:main',
-        'print every option of the perception as a table',
+        'spikeseg_ros.reference:main',
+        'print every option of the perception and the nodes',
     ),
     Command(('info',), 'spikeseg_ros.perception.info:main', 'print versions and devices'),
 )

@@ -66,7 +66,7 @@ class Agreement:
         """
         self.windows += 1
         self.published += len(objects)
-        inside = np.stack([_events_inside(item, events) for item in objects]) if objects else None
+        inside = np.stack([events_inside(item, events) for item in objects]) if objects else None
         names, counts = np.unique(labels[labels > 0], return_counts=True)
         kept = [
             int(name) for name, count in zip(names, counts, strict=True) if count >= min_events
@@ -113,7 +113,7 @@ class Agreement:
         return self.covered / self.object_events if self.object_events else float('nan')
 
 
-def _events_inside(item: SegmentedObject, events: Events) -> NDArray[np.bool_]:
+def events_inside(item: SegmentedObject, events: Events) -> NDArray[np.bool_]:
     """Return which events lie on the object's mask, shape (N,)."""
     box = item.box
     x = events.x.astype(np.int64) - box.x_min

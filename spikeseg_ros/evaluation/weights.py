@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judge weight files: composed N-MNIST, simulated scenes and real recordings, in one table.
 
-Run ``python -m spikeseg_ros.evaluation.weights --help``. Scores are counted on events: an object
+Run ``spikeseg evaluate weights --help``. Scores are counted on events: an object
 is the set of events inside its mask, a known object is found when one published object overlaps
 it with an IoU of at least 0.5 (one-to-one); known objects with fewer than 50 events in a window
 are not asked for. The row 'components' is a method without any network in the same table:
@@ -20,13 +20,14 @@ import numpy as np
 from scipy import ndimage
 
 from spikeseg_ros.algorithms import BoundingBox
-from spikeseg_ros.evaluation.agreement import Agreement
+from spikeseg_ros.evaluation.agreement import Agreement, events_inside
 from spikeseg_ros.evaluation.bags import BagReader
 from spikeseg_ros.events.stream import EventStream
 from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.perception.config import PerceptionConfig
 from spikeseg_ros.perception.registry import create
 from spikeseg_ros.perception.result import SegmentedObject
+from spikeseg_ros.perception.spikeseg import smallest_object
 from spikeseg_ros.simulation.events import SensorConfig
 from spikeseg_ros.simulation.nmnist import Dataset, random_composition
 from spikeseg_ros.simulation.recording import simulate_scene
@@ -101,12 +102,13 @@ def components(min_events: int, density: int = 6) -> Method:
     """Return the baseline: connected pixels with at least `density` events in 5 x 5 pixels.
 
     Args:
-        min_events: Objects with fewer events are dropped.
+        min_events: Objects with fewer events are dropped; 0 = as many as the network asks for.
         density: Events in a square of 5 x 5 pixels from which its centre counts.
     """
 
     def run(window: EventWindow) -> list[SegmentedObject]:
         events = window.events
+        floor = min_events or smallest_object(window.height, window.width)
         counts = np.zeros((window.height, window.width), np.int32)
         np.add.at(counts, (events.y, events.x), 1)
         dense = ndimage.uniform_filter(counts.astype(np.float64), 5, mode='constant') * 25
@@ -116,7 +118,7 @@ def components(min_events: int, density: int = 6) -> Method:
         for k in range(1, number + 1):
             mask = (labels == k) & (counts > 0)
             total = int(counts[mask].sum())
-            if total < min_events:
+            if total < floor:
                 continue
             rows, columns = np.nonzero(mask)
             box = BoundingBox(
@@ -210,7 +212,7 @@ def real_score(
         covered = np.zeros(len(events), np.bool_)
         best = 0
         for item in method(window):
-            inside = inside_mask(item, events)
+            inside = events_inside(item, events)
             common = int((inside & reference).sum())
             best = max(best, common)
             mostly = 2 * common > int(inside.sum())
@@ -230,16 +232,6 @@ def real_score(
     )
 
 
-def inside_mask(item: SegmentedObject, events: Events) -> NDArray[np.bool_]:
-    """Return which events lie on an object's mask, shape (N,)."""
-    x = events.x.astype(np.int64) - item.box.x_min
-    y = events.y.astype(np.int64) - item.box.y_min
-    rows, columns = item.mask.shape
-    inside = np.asarray((x >= 0) & (y >= 0) & (x < columns) & (y < rows))
-    inside[inside] = item.mask[y[inside], x[inside]]
-    return inside
-
-
 def run(argv: Sequence[str]) -> int:
     """Print the table for the weight files of the command line.
 
@@ -247,7 +239,7 @@ def run(argv: Sequence[str]) -> int:
         Exit status 0.
     """
     parser = argparse.ArgumentParser(
-        prog='python -m spikeseg_ros.evaluation.weights',
+        prog='spikeseg evaluate weights',
         description='Judge weight files on scenes that training never saw.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -256,7 +248,9 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument('--scenes', type=int, default=25, help='scenes of each kind')
     parser.add_argument('--person', help='recording: 14 quiet windows, then motion')
     parser.add_argument('--noise', help='recording of pure noise')
-    parser.add_argument('--min-events', type=int, default=50, help='smallest object [events]')
+    parser.add_argument(
+        '--min-events', type=int, default=0, help='smallest object [events]; 0 = by size'
+    )
     parser.add_argument('--linkage', default='threshold', help='grouping rule')
     args = parser.parse_args(list(argv))
     base = PerceptionConfig(device='cpu')
@@ -301,7 +295,3 @@ def run(argv: Sequence[str]) -> int:
             number = sum(len(method(window)) for window in windows)
             write(f'| {name} | {len(windows)} | {number} |\n')
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(run(sys.argv[1:]))

@@ -119,7 +119,10 @@ class EncoderConfig:
         for pool in ('pool1', 'pool2'):
             kernel, stride = getattr(self, f'{pool}_kernel_size'), getattr(self, f'{pool}_stride')
             if not _is_int(kernel) or not 1 <= kernel <= MAX_POOL_KERNEL:
-                msg = f'{pool}_kernel_size must be an integer 1 .. {MAX_POOL_KERNEL}, got {kernel!r}.'
+                msg = (
+                    f'{pool}_kernel_size must be an integer 1 .. {MAX_POOL_KERNEL}, got '
+                    f'{kernel!r}.'
+                )
                 raise EncoderConfigError(msg)
             if not _is_int(stride) or not 1 <= stride <= kernel:
                 msg = (

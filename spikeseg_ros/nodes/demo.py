@@ -24,16 +24,19 @@ from spikeseg_ros.evaluation.bags import BagReader
 from spikeseg_ros.images.overlay import contact_sheet
 from spikeseg_ros.nodes.monitor import Monitor
 from spikeseg_ros.nodes.processes import Graph
-from spikeseg_ros.simulation.bag import EVENTS_TOPIC, write_recording
-from spikeseg_ros.simulation.recording import simulate_scene
-from spikeseg_ros.simulation.scene import demo_scene
-from spikeseg_ros.simulation.truth import save_coco
+from spikeseg_ros.simulation import (
+    EVENTS_TOPIC,
+    demo_scene,
+    save_coco,
+    simulate_scene,
+    write_recording,
+)
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from spikeseg_ros.simulation.truth import GroundTruth
+    from spikeseg_ros.simulation import GroundTruth
 
 START_STAMP = 1_700_000_000_000_000_000
 READY_SECONDS = 300.0

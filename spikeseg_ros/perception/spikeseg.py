@@ -52,6 +52,11 @@ COLORS = (
 )
 
 
+def smallest_object(height: int, width: int) -> int:
+    """Return the events an object needs on a sensor of height x width pixels by default."""
+    return round(SMALLEST_OBJECT * math.sqrt(height * width / REFERENCE_PIXELS))
+
+
 class SpikeSegState(NamedTuple):
     """What the family remembers from one window to the next.
 
@@ -146,8 +151,7 @@ class SpikeSegSegmenter:
         """Return how objects are made on a sensor of this size."""
         if self._objects.min_events:
             return self._objects
-        floor = round(SMALLEST_OBJECT * math.sqrt(height * width / REFERENCE_PIXELS))
-        return dataclasses.replace(self._objects, min_events=floor)
+        return dataclasses.replace(self._objects, min_events=smallest_object(height, width))
 
     def initial_state(self) -> SpikeSegState:
         """Return the state before the first window."""

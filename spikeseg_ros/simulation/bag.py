@@ -41,7 +41,8 @@ def packets(
     last = max(int(events.t[-1]) if len(events) else 0, *recording.image_times, 0)
     for seq, begin in enumerate(range(0, last + 1, packet_ns)):
         first, stop = np.searchsorted(events.t, [begin, begin + packet_ns])
-        payload = encoder.encode(events.slice(first, stop))
+        # Time goes on in the packets of silence too, as with a live sensor.
+        payload = encoder.encode(events.slice(first, stop), until=begin + packet_ns)
         stamp = start_stamp + begin
         packet = Packet(payload, 'evt3', size[0], size[1], stamp, seq, 0, frame_id)
         yield stamp + packet_ns, packet

@@ -43,7 +43,7 @@ def test_every_file_the_readme_links_to_exists() -> None:
 
 
 def test_parameter_reference_is_up_to_date() -> None:
-    from spikeseg_ros.perception.reference import table
+    from spikeseg_ros.reference import document
 
     text = (ROOT / 'docs' / 'parameters.md').read_text(encoding='utf-8')
-    assert table() in text, 'run: spikeseg options, and copy the table to docs/parameters.md'
+    assert text == document(), 'run: spikeseg options > docs/parameters.md'

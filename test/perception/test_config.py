@@ -16,8 +16,8 @@ from spikeseg_ros.perception.config import (
     options,
     to_flat,
 )
-from spikeseg_ros.perception.reference import table
 from spikeseg_ros.perception.registry import FAMILIES, create
+from spikeseg_ros.reference import table
 
 
 def test_every_default_is_allowed_and_survives_a_round_trip() -> None:
