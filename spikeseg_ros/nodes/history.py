@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MAX_EVENTS = 20_000_000
 
 
+def warm_up_decoders() -> None:
+    """Load or compile the kernels of the usual encodings, which takes a second or more."""
+    for encoding in ('evt3', 'libcaer_cmp'):
+        EventDecoder(encoding, 16, 16).decode(bytes(64))
+
+
 class _Piece(NamedTuple):
     """Events of one packet and what to add to their times to get ROS time [ns]."""
 

@@ -376,11 +376,10 @@ def _create(config: PerceptionConfig) -> Segmenter:
 
 def _event_stream(config: PerceptionConfig) -> Any:
     """Make the event stream that the configuration describes."""
-    from spikeseg_ros.events import EventDecoder, EventStream
+    from spikeseg_ros.events import EventStream
+    from spikeseg_ros.nodes.history import warm_up_decoders
 
-    # The first call of a decoder loads or compiles its kernel.
-    for encoding in ('evt3', 'libcaer_cmp'):
-        EventDecoder(encoding, 16, 16).decode(bytes(64))
+    warm_up_decoders()
     events = config.events
     return EventStream(
         duration_ns=round(events.window_ms * 1e6),

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from spikeseg_ros import msg
 from spikeseg_ros.images import ImageError, render_overlay
-from spikeseg_ros.nodes.history import EventHistory
+from spikeseg_ros.nodes.history import EventHistory, warm_up_decoders
 from spikeseg_ros.nodes.messages import (
     MessageError,
     from_object_array,
@@ -73,8 +73,9 @@ class VisualizerNode(Node):
 
     def start(self) -> None:
         """Start the worker and look whether somebody watches."""
-        # What the translation needs takes seconds to import; better now than at the first picture.
+        # Both take seconds; better now than at the first picture.
         importlib.import_module('spikeseg_ros.algorithms')
+        warm_up_decoders()
         self._worker.start()
         self._poll()
 

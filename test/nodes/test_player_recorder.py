@@ -200,7 +200,8 @@ def test_overlay_only_while_watched(launch: Any, client: Any, camera: Any) -> No
     client.until(events.get_subscription_count, 'a subscription of the visualizer', 10.0)
     client.until(objects.get_subscription_count, 'a subscription of the visualizer', 10.0)
     source = camera(events, stamp=START)
-    for _ in range(8):
+
+    def draw() -> bool:
         source.run(client, 0.05)
         array = msg.SegmentedObjectArray(width=120, height=90)
         array.header.stamp = messages.to_time(source.stamp)
@@ -208,10 +209,14 @@ def test_overlay_only_while_watched(launch: Any, client: Any, camera: Any) -> No
         array.window_duration = messages.to_duration(50_000_000)
         objects.publish(array)
         client.spin(0.1)
+        return len(pictures) >= 3
+
+    client.until(draw, 'pictures', 20.0)
     bad = msg.SegmentedObjectArray(width=5, height=5)
     bad.objects = [msg.SegmentedObject()]
     objects.publish(bad)
-    client.until(lambda: len(pictures) >= 3, 'pictures', 10.0)
+    visualizer.wait_for('left out', 10.0)
+    draw()
     picture = pictures[-1]
     assert (picture.width, picture.height, picture.encoding) == (120, 90, 'rgb8')
     assert picture.header.frame_id == 'event_camera'
