@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -125,6 +126,11 @@ class PerceptionNode(LifecycleNode):
         except (ValueError, OSError, RuntimeError, ImportError) as err:
             self._release()
             self.get_logger().error(f'Cannot configure: {err}')
+            return FAILURE
+        except Exception:
+            # rclpy would swallow it, and nobody would know why the node does not start.
+            self._release()
+            self.get_logger().error(f'Cannot configure, by a fault:\n{traceback.format_exc()}')
             return FAILURE
         self._label = 'inactive'
         return super().on_configure(state)
