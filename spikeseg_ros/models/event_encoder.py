@@ -11,8 +11,12 @@ import torch
 from spikeseg_ros.models.chain import ChainParams, EncoderState
 from spikeseg_ros.models.encoder import EncoderRuntimeError, SpikeSEGEncoder
 from spikeseg_ros.models.encoder_config import CONV_LAYERS, EncoderConfigError
+from spikeseg_ros.models.filters import GRID
 from spikeseg_ros.models.output import MAX_TRACE_STEPS
 from spikeseg_ros.spiking.event_kernels import (
+    BY_POTENTIAL,
+    BY_RATIO,
+    NO_COMPETITION,
     ClassBuffers,
     LayerBuffers,
     PoolBuffers,
@@ -27,9 +31,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Floats that are skipped or updated together; longer runs vectorise better, shorter skip more.
-_GROUP_FLOATS = 32
+# Neurons that are skipped or updated together; longer runs vectorise better, shorter skip more.
+_GROUP_NEURONS = 32
 _N_TRACES = 2
+# Potentials of a given state are cut to this, so that a window cannot leave int32.
+_FAR = 1 << 30
 
 
 class EventDrivenEncoder:
@@ -62,6 +68,11 @@ class EventDrivenEncoder:
         self._layers: list[LayerBuffers] = []
         self._pools: list[tuple[PoolBuffers, PoolBuffers]] = []
         self._classes: ClassBuffers | None = None
+        # Whether all potentials are int32; the last layer always is.
+        self._wide = not all(
+            _fits_int16(weight, neurons)
+            for weight, neurons in zip(params.weights[:2], params.neurons[:2], strict=True)
+        )
         self._tick = 2
         self._turn = 0
 
@@ -118,8 +129,12 @@ class EventDrivenEncoder:
             EncoderRuntimeError: Inputs, state or scale do not fit.
         """
         inputs = self._check(inputs)
-        steps, height, width, _ = inputs.shape
+        steps, height, width, depth = inputs.shape
         geometry = self._geometry
+        largest = int(inputs.max())
+        if not self._wide and (largest > 1 or not self._holds(state)):
+            # From now on, because such inputs or states come again.
+            self._wide, geometry = True, None
         if geometry is None or (geometry.height, geometry.width) != (height, width):
             geometry = self._allocate(height, width)
         if steps != self._steps:
@@ -133,8 +148,8 @@ class EventDrivenEncoder:
         assert classes is not None
         flat = inputs.reshape(-1)
         words = flat[: flat.size // 8 * 8].view(np.uint64)
-        *counts, largest = encode_window(
-            flat, words, steps, self._tick, conv1, pool1, conv2, pool2, conv3, classes
+        counts = encode_window(
+            flat, words, steps, depth, self._tick, conv1, pool1, conv2, pool2, conv3, classes
         )
         self._tick += steps + 2
         trace = SpikeTrace(
@@ -171,9 +186,13 @@ class EventDrivenEncoder:
         geometry = self._encoder.geometry(height, width)
         sizes = ((height, width), geometry.pool1_size, geometry.pool2_size)
         self._layers = [
-            _layer_buffers(weight, neurons, size)
-            for weight, neurons, size in zip(
-                self.params.weights, self.params.neurons, sizes, strict=True
+            _layer_buffers(weight, neurons, size, np.int32 if self._wide else dtype)
+            for weight, neurons, size, dtype in zip(
+                self.params.weights,
+                self.params.neurons,
+                sizes,
+                (np.int16, np.int16, np.int32),
+                strict=True,
             )
         ]
         self._geometry = geometry
@@ -203,9 +222,19 @@ class EventDrivenEncoder:
             msg = f'class_threshold_scale must be finite and > 0, got {scale!r}.'
             raise EncoderRuntimeError(msg)
         theta = self.params.neurons[2].threshold.cpu().numpy() * np.float32(scale)
-        grid = np.maximum(np.round(theta * 256), 1).astype(np.float32) / np.float32(256)
+        grid = np.maximum(np.round(theta * GRID), 1)
         layer = self._layers[2]
         layer.theta[:] = np.tile(grid, layer.theta.size // grid.size)
+
+    def _holds(self, state: EncoderState | None) -> bool:
+        """Tell whether the potentials of a state are as those the neurons reach by themselves."""
+        if state is None:
+            return True
+        for given, neurons in zip(state[:2], self.params.neurons[:2], strict=True):
+            low, high = (float(value) for value in given.v.aminmax())
+            if low < 0 or high >= float(neurons.threshold.max()):
+                return False
+        return True
 
     def _load(self, state: EncoderState | None) -> None:
         """Bring the neurons to rest or into a given state."""
@@ -224,7 +253,8 @@ class EventDrivenEncoder:
                 raise EncoderRuntimeError(msg)
             margin = kernel // 2
             inner = slice(margin, margin + height), slice(margin, margin + width)
-            _by_position(layer.v, channels)[inner] = given.v[0].permute(1, 2, 0).cpu().numpy()
+            v = given.v[0].permute(1, 2, 0).cpu().numpy() * np.float32(GRID)
+            _by_position(layer.v, channels)[inner] = np.clip(np.round(v), -_FAR, _FAR)
             if layer.size[5]:
                 fired = given.fired[0].permute(1, 2, 0).cpu().numpy()
                 _by_position(layer.fired, channels)[inner] = fired
@@ -237,7 +267,7 @@ class EventDrivenEncoder:
             height, width, channels, kernel = (int(value) for value in layer.size[:4])
             margin = kernel // 2
             inner = slice(margin, margin + height), slice(margin, margin + width)
-            v = torch.from_numpy(_by_position(layer.v, channels)[inner].copy())
+            v = torch.from_numpy(_by_position(layer.v, channels)[inner].astype(np.float32)) / GRID
             fired = torch.zeros(v.shape, dtype=torch.bool)
             if layer.size[5]:
                 raw = _by_position(layer.fired, channels)[inner].astype(np.bool_)
@@ -254,33 +284,66 @@ def _by_position(values: NDArray[Any], channels: int) -> NDArray[Any]:
     return values.reshape(values.shape[0], -1, channels)
 
 
+def _fits_int16(weight: torch.Tensor, neurons: NeuronParams) -> bool:
+    """Tell whether no potential can leave int16, in units of 1 / GRID, for inputs of 0 and 1."""
+    if neurons.leak_mode == 'none' or neurons.fire_once:
+        return False
+    top = neurons.threshold.cpu() + weight.clamp(min=0).sum(dim=(1, 2, 3)).cpu()
+    bottom = neurons.leak.cpu() - weight.clamp(max=0).sum(dim=(1, 2, 3)).cpu()
+    return float(torch.maximum(top, bottom).max()) * GRID < np.iinfo(np.int16).max
+
+
+def _pattern_blocks(weight: torch.Tensor, dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
+    """Return the weights summed for every pattern of 4 input channels; see LayerBuffers."""
+    flipped = weight.detach().cpu().numpy()[:, :, ::-1, ::-1].transpose(1, 2, 3, 0)
+    depth, kernel, _, channels = flipped.shape
+    parts = -(-depth // 4)
+    run = kernel * channels
+    # Whole vectors need no scalar loop for the rest.
+    padded = -(-run // 64) * 64 if run > 64 else -(-run // 8) * 8
+    single = np.zeros((parts * 4, kernel, padded), np.int64)
+    single[:depth, :, :run] = np.round(flipped * np.float32(GRID)).reshape(depth, kernel, run)
+    bits = np.arange(16)[:, None] >> np.arange(4) & 1
+    summed = np.einsum('pc,gckw->gpkw', bits, single.reshape(parts, 4, kernel, padded))
+    return np.ascontiguousarray(summed, dtype)
+
+
 def _layer_buffers(
-    weight: torch.Tensor, neurons: NeuronParams, size: tuple[int, int]
+    weight: torch.Tensor,
+    neurons: NeuronParams,
+    size: tuple[int, int],
+    dtype: type[np.signedinteger[Any]],
 ) -> LayerBuffers:
     """Allocate one layer at rest."""
     channels, _, kernel, _ = weight.shape
-    shift = max(0, (_GROUP_FLOATS // channels).bit_length() - 1)
+    shift = max(0, (_GROUP_NEURONS // channels).bit_length() - 1)
     height, width = size
     margin = kernel // 2
     rows = height + 2 * margin
-    # Whole groups, so that clearing a group never runs over the end of a row.
-    groups = -(-(width + 2 * margin) // (1 << shift))
+    blocks = _pattern_blocks(weight, dtype)
+    # Whole groups, and room for a block in the last column.
+    reach = width - 1 + max(kernel, -(-blocks.shape[3] // channels))
+    groups = -(-reach // (1 << shift))
     columns = groups << shift
-    blocks = weight.detach().cpu().numpy()[:, :, ::-1, ::-1].transpose(1, 2, 3, 0)
     theta, leak = (
-        np.tile(values.detach().cpu().numpy().astype(np.float32), columns)
+        np.tile(np.round(values.detach().cpu().numpy() * np.float32(GRID)).astype(dtype), columns)
         for values in (neurons.threshold, neurons.leak)
     )
     hit_words = np.zeros(-(-columns * channels // 8), np.uint64)
     fired = (rows, columns * channels) if neurons.fire_once else (1, 1)
-    floor = -np.inf if neurons.leak_mode == 'none' else 0.0
-    shape = [height, width, channels, kernel, shift, neurons.fire_once, neurons.competition]
+    floor = np.iinfo(dtype).min if neurons.leak_mode == 'none' else 0
+    competition = NO_COMPETITION
+    if neurons.competition:
+        # Wide potentials may be large enough for equal V / theta of unequal V.
+        alike = dtype is np.int16 and bool((theta == theta[0]).all())
+        competition = BY_POTENTIAL if alike else BY_RATIO
+    shape = [height, width, channels, kernel, shift, neurons.fire_once, competition]
     return LayerBuffers(
-        np.ascontiguousarray(blocks, np.float32).reshape(blocks.shape[0], kernel, -1),
+        blocks,
         theta,
         leak,
-        np.array([floor], np.float32),
-        np.zeros((rows, columns * channels), np.float32),
+        np.array([floor], dtype),
+        np.zeros((rows, columns * channels), dtype),
         np.zeros((rows, columns * channels), np.uint8),
         np.zeros((rows, groups), np.uint8),
         np.zeros((rows, groups), np.int64),
@@ -305,14 +368,16 @@ def _pool_buffers(
         first[axis, : size[axis]] = np.maximum(0, -((kernel - 1 - index) // stride))
         last[axis, : size[axis]] = np.minimum(index // stride, pooled[axis] - 1)
     shape = (steps, *pooled, channels)
+    parts = -(-channels // 4)
     return PoolBuffers(
         first,
         last,
         np.array([kernel, stride], np.int64),
         np.zeros(shape, np.uint8),
         np.zeros(shape, np.uint8),
-        np.zeros(shape[1:], np.float32),
-        np.empty(pooled[0] * pooled[1] * channels, np.int32),
+        np.zeros(shape[1:], np.int32),
+        np.zeros((*pooled, parts), np.uint8),
+        np.empty(pooled[0] * pooled[1] * parts, np.int32),
     )
 
 

@@ -5,6 +5,13 @@ Every spike adds its block of weights to the neurons it reaches, and only neuron
 receive charge are looked at: a neuron at 0 without input stays at 0, so skipping it is exact.
 The definition these kernels are held equal to is `spikeseg_ros.models.chain.run_stepwise`.
 
+Weights, thresholds and potentials are whole multiples of 1 / GRID; the kernels count in these
+units, as int16 where no potential can leave its range and as int32 otherwise. Integers add in
+any order and let the compiler work on many neurons at once.
+
+The spikes of 4 channels at one position are a pattern of 4 bits, and the summed weights of all
+16 patterns are laid out beforehand, so that a position is added once for all its spikes.
+
 Maps are channels-last with a margin of kernel // 2 on each side, so that a block of weights
 never needs clipping and each of its rows is one run of kernel * channels numbers in memory.
 Margins collect charge that nobody reads.
@@ -12,7 +19,7 @@ Margins collect charge that nobody reads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,32 +27,38 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# How maps at one position compete: not at all, by V / theta, or (all theta equal) by V.
+NO_COMPETITION, BY_RATIO, BY_POTENTIAL = 0, 1, 2
+
 
 class LayerBuffers(NamedTuple):
-    """One spiking convolution: parameters, state and work space.
+    """One spiking convolution: parameters, state and work space, in units of 1 / GRID.
 
-    Groups are runs of 2 ** shift neighbouring columns of a row that are skipped together.
+    Groups are runs of 2 ** shift neighbouring columns of a row that are skipped together. All
+    "int" arrays have the same type, int16 or int32.
 
     Attributes:
-        weights: Flipped blocks, shape (C_in, kernel, kernel * C), float32.
-        theta: Thresholds, repeated for a whole row, shape (columns * C,), float32.
+        blocks: Summed flipped weights of each pattern of 4 input channels, shape
+            (ceil(C_in / 4), 16, kernel, kernel * C or more, filled up with 0), int.
+        theta: Thresholds, repeated for a whole row, shape (columns * C,), int.
         leak: Leaks, likewise.
-        floor: Smallest potential, shape (1,), float32; 0 or -inf.
-        v: Potentials, shape (rows, columns * C) with margins, float32.
+        floor: Smallest potential, shape (1,), int.
+        v: Potentials, shape (rows, columns * C) with margins, int.
         since: First step whose charge counts, same shape, uint8.
         active: Groups that may hold charge, shape (rows, groups), uint8.
         seen: Tick at which a group was last looked at, same shape, int64.
         fired: Neurons that have fired, shape of v; shape (1, 1) unless fire_once.
         hits: Work space, which neurons of a run reached their threshold, uint8.
         hit_words: The same bytes in words of 8, uint64.
-        size: (H, W, C, kernel, shift, fire_once, competition), int64.
+        size: (H, W, C, kernel, shift, fire_once, competition), int64; competition is one of
+            NO_COMPETITION, BY_RATIO and BY_POTENTIAL.
     """
 
-    weights: NDArray[np.float32]
-    theta: NDArray[np.float32]
-    leak: NDArray[np.float32]
-    floor: NDArray[np.float32]
-    v: NDArray[np.float32]
+    blocks: NDArray[Any]
+    theta: NDArray[Any]
+    leak: NDArray[Any]
+    floor: NDArray[Any]
+    v: NDArray[Any]
     since: NDArray[np.uint8]
     active: NDArray[np.uint8]
     seen: NDArray[np.int64]
@@ -64,8 +77,9 @@ class PoolBuffers(NamedTuple):
         kernel: (kernel, stride), int64.
         offsets: Record, shape (T, H', W', C), uint8.
         since: Record, same shape.
-        best: Potential of the winner so far, shape (H', W', C), float32.
-        queue: Cells that fired in this step, shape (H' * W' * C,), int32.
+        best: Potential of the winner so far, shape (H', W', C), int32.
+        patterns: Spikes of the step by 4 channels, shape (H', W', ceil(C / 4)), uint8.
+        queue: Cells of `patterns` that hold spikes, shape (H' * W' * ceil(C / 4),), int32.
     """
 
     first: NDArray[np.int32]
@@ -73,7 +87,8 @@ class PoolBuffers(NamedTuple):
     kernel: NDArray[np.int64]
     offsets: NDArray[np.uint8]
     since: NDArray[np.uint8]
-    best: NDArray[np.float32]
+    best: NDArray[np.int32]
+    patterns: NDArray[np.uint8]
     queue: NDArray[np.int32]
 
 
@@ -90,39 +105,39 @@ class ClassBuffers(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline='always')
-def _add_block(weights, channel, y, x, value, v, active, channels, kernel, shift):  # type: ignore[no-untyped-def]
-    """Add the weights of an input spike to the neurons it reaches and mark their groups."""
-    start, width = x * channels, kernel * channels
+def _add_block(block, y, x, value, v, active, channels, shift):  # type: ignore[no-untyped-def]
+    """Add the weights of an input to the neurons it reaches and mark their groups."""
+    kernel, width = block.shape
+    start = x * channels
     left, right = x >> shift, (x + kernel - 1) >> shift
     for ky in range(kernel):
         row = v[y + ky, start : start + width]
-        block = weights[channel, ky]
+        weights = block[ky]
         if value == 1:
             for i in range(width):
-                row[i] += block[i]
+                row[i] += weights[i]
         else:
             for i in range(width):
-                row[i] += block[i] * np.float32(value)
+                row[i] += weights[i] * value
         for group in range(left, right + 1):
             active[y + ky, group] = 1
 
 
 @njit(cache=True, nogil=True)
-def _add_inputs(inputs, words, t, layer):  # type: ignore[no-untyped-def]
-    """Add all input spikes of step t; return their number and the largest value.
+def _add_inputs(inputs, words, t, depth, layer):  # type: ignore[no-untyped-def]
+    """Add all input spikes of step t; return their number.
 
     Args:
-        inputs: All bytes of the window, shape (T * H * W * C,), uint8.
+        inputs: All bytes of the window, shape (T * H * W * depth,), uint8.
         words: The same bytes as far as they fill words of 8, uint64.
         t: Step.
+        depth: Channels of the input.
         layer: conv1.
     """
-    weights, v, active = layer.weights, layer.v, layer.active
-    height, width, channels = layer.size[0], layer.size[1], layer.size[2]
-    kernel, shift = layer.size[3], layer.size[4]
-    depth = weights.shape[0]
+    blocks, v, active = layer.blocks, layer.v, layer.active
+    height, width, channels, shift = layer.size[0], layer.size[1], layer.size[2], layer.size[4]
     position = t * height * width * depth
-    count, largest = 0, 0
+    count = 0
     for y in range(height):
         begin = position
         end = begin + width * depth
@@ -130,29 +145,44 @@ def _add_inputs(inputs, words, t, layer):  # type: ignore[no-untyped-def]
             if position & 7 == 0 and position + 8 <= end and words[position >> 3] == 0:
                 position += 8
                 continue
-            value = inputs[position]
-            if value != 0:
-                x = (position - begin) // depth
-                channel = position - begin - x * depth
-                _add_block(weights, channel, y, x, value, v, active, channels, kernel, shift)
-                count += 1
-                largest = max(largest, value)
-            position += 1
-    return count, largest
+            if inputs[position] == 0:
+                position += 1
+                continue
+            x = (position - begin) // depth
+            first = begin + x * depth
+            part = (position - first) >> 2
+            first += part << 2
+            pattern = 0
+            # The rest of the up to 4 channels that share a pattern.
+            for i in range(position, min(first + 4, begin + (x + 1) * depth)):
+                value = inputs[i]
+                if value == 1:
+                    pattern |= 1 << (i - first)
+                elif value > 1:
+                    block = blocks[part, 1 << (i - first)]
+                    _add_block(block, y, x, value, v, active, channels, shift)
+                count += value != 0
+                position = i + 1
+            if pattern:
+                _add_block(blocks[part, pattern], y, x, 1, v, active, channels, shift)
+    return count
 
 
 @njit(cache=True, nogil=True)
 def _add_pooled(pool, n_queued, layer):  # type: ignore[no-untyped-def]
     """Add the spikes that passed a pool in this step to the next layer."""
-    weights, v, active, queue = layer.weights, layer.v, layer.active, pool.queue
-    channels, kernel, shift = layer.size[2], layer.size[3], layer.size[4]
-    columns, depth = pool.best.shape[1], pool.best.shape[2]
+    blocks, v, active, queue = layer.blocks, layer.v, layer.active, pool.queue
+    channels, shift = layer.size[2], layer.size[4]
+    _, columns, parts = pool.patterns.shape
+    patterns = pool.patterns.reshape(-1)
     for i in range(n_queued):
-        cell = queue[i] // depth
-        channel = queue[i] - cell * depth
+        cell = queue[i] // parts
+        part = queue[i] - cell * parts
         y = cell // columns
         x = cell - y * columns
-        _add_block(weights, channel, y, x, 1, v, active, channels, kernel, shift)
+        block = blocks[part, patterns[queue[i]]]
+        _add_block(block, y, x, 1, v, active, channels, shift)
+        patterns[queue[i]] = 0
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -163,27 +193,44 @@ def _charge(v, since, hits, theta, leak, floor, after):  # type: ignore[no-untyp
     where the threshold is reached.
     """
     for i in range(v.shape[0]):
-        value = v[i] - leak[i]
+        # The cast keeps the arithmetic as narrow as the potentials.
+        value = v.dtype.type(v[i] - leak[i])
         value = value if value > floor else floor
         v[i] = value
         hits[i] = value >= theta[i]
-        since[i] = since[i] if value != np.float32(0) else after
+        since[i] = since[i] if value != 0 else after
 
 
 @njit(cache=True, nogil=True, inline='always')
-def _pool_spike(y, x, c, t, potential, start, first, last, offsets, since, best, queue, n, k, s):  # type: ignore[no-untyped-def]
+def _strongest(v):  # type: ignore[no-untyped-def]
+    """Return the index of the first largest potential."""
+    top = v[0]
+    for value in v:
+        top = value if value > top else top
+    index = 0
+    while v[index] != top:
+        index += 1
+    return index
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _pool_spike(  # type: ignore[no-untyped-def]
+    y, x, c, potential, start, first, last, offsets, since, best, patterns, queue, n, k, s
+):
     """Offer a spike to every pooling window that holds it; return the new queue length."""
+    part, bit = c >> 2, np.uint8(1 << (c & 3))
     for py in range(first[0, y], last[0, y] + 1):
         for px in range(first[1, x], last[1, x] + 1):
-            silent = offsets[t, py, px, c] == 0
             # Spikes come in row-major order, so ">" leaves ties to the first.
-            if silent or potential > best[py, px, c]:
+            if offsets[py, px, c] == 0 or potential > best[py, px, c]:
                 best[py, px, c] = potential
-                since[t, py, px, c] = start
-                offsets[t, py, px, c] = (y - py * s) * k + (x - px * s) + 1
-            if silent:
-                queue[n] = (py * best.shape[1] + px) * best.shape[2] + c
+                since[py, px, c] = start
+                offsets[py, px, c] = (y - py * s) * k + (x - px * s) + 1
+            before = patterns[py, px, part]
+            if before == 0:
+                queue[n] = (py * patterns.shape[1] + px) * patterns.shape[2] + part
                 n += 1
+            patterns[py, px, part] = before | bit
     return n
 
 
@@ -207,9 +254,10 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
     theta, leak, hits, hit_words = layer.theta, layer.leak, layer.hits, layer.hit_words
     height, width, channels = layer.size[0], layer.size[1], layer.size[2]
     margin, shift = layer.size[3] // 2, layer.size[4]
-    fire_once, competition = layer.size[5] != 0, layer.size[6] != 0
-    first, last, offsets, pool_since = pool.first, pool.last, pool.offsets, pool.since
-    best, queue, k, s = pool.best, pool.queue, pool.kernel[0], pool.kernel[1]
+    fire_once, competition = layer.size[5] != 0, layer.size[6]
+    first, last, offsets, pool_since = pool.first, pool.last, pool.offsets[t], pool.since[t]
+    best, patterns, queue = pool.best, pool.patterns, pool.queue
+    k, s = pool.kernel[0], pool.kernel[1]
     where, class_potential = classes.where, classes.potential
     floor = layer.floor[0]
     spikes, n_queued = 0, 0
@@ -242,13 +290,11 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
                 after,
             )
             for g in range(begin_group, group):
-                charged = False
                 begin = max(g << shift, margin) * channels
+                charge = v.dtype.type(0)
                 for value in row_v[begin : min((g + 1) << shift, margin + width) * channels]:
-                    if value != np.float32(0):
-                        charged = True
-                        break
-                if not charged:
+                    charge |= value
+                if charge == 0:
                     active[row, g] = 0
             i = 0
             while i < length:
@@ -267,34 +313,41 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
                     for c in range(low_map, high_map):
                         if hits[position * channels + c] and fired[row, base + c]:
                             hits[position * channels + c] = 0
-                            v[row, base + c] = np.float32(0)
+                            v[row, base + c] = 0
                             since[row, base + c] = after
-                if competition:
+                if competition == BY_POTENTIAL:
+                    low_map = _strongest(row_v[base : base + channels])
+                    high_map = low_map + 1
+                    potential, start = row_v[base + low_map], row_since[base + low_map]
+                    row_v[base : base + channels] = 0
+                    row_since[base : base + channels] = after
+                    row_v[base + low_map], row_since[base + low_map] = potential, start
+                elif competition == BY_RATIO:
                     winner, strongest = -1, np.float32(0)
                     for c in range(low_map, high_map):
                         if hits[position * channels + c]:
-                            ratio = v[row, base + c] / theta[c]
+                            ratio = np.float32(v[row, base + c]) / np.float32(theta[c])
                             if winner < 0 or ratio > strongest:
                                 winner, strongest = c, ratio
                     if winner >= 0:
                         for c in range(channels):
                             if c != winner:
-                                v[row, base + c] = np.float32(0)
+                                v[row, base + c] = 0
                                 since[row, base + c] = after
                         low_map, high_map = winner, winner + 1
                 for c in range(low_map, high_map):
                     if hits[position * channels + c] == 0:
                         continue
                     value, start = v[row, base + c], since[row, base + c]
-                    v[row, base + c] = np.float32(0)
+                    v[row, base + c] = 0
                     since[row, base + c] = after
                     if fire_once:
                         fired[row, base + c] = 1
                     spikes += 1
                     if to_pool:
                         n_queued = _pool_spike(
-                            y, x, c, t, value, start, first, last, offsets, pool_since, best,
-                            queue, n_queued, k, s,
+                            y, x, c, value, start, first, last, offsets, pool_since, best,
+                            patterns, queue, n_queued, k, s,
                         )  # fmt: skip
                     else:
                         where[0, n_classes] = t
@@ -302,7 +355,7 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
                         where[2, n_classes] = y
                         where[3, n_classes] = x
                         where[4, n_classes] = start
-                        class_potential[n_classes] = value / theta[c]
+                        class_potential[n_classes] = np.float32(value) / np.float32(theta[c])
                         n_classes += 1
                 i = (position + 1) * channels
     return spikes, n_queued, n_classes
@@ -316,20 +369,21 @@ def rest_layer(layer):  # type: ignore[no-untyped-def]
         for group in range(layer.active.shape[1]):
             if layer.active[row, group] != 0:
                 low, high = (group << shift) * channels, ((group + 1) << shift) * channels
-                layer.v[row, low:high] = np.float32(0)
+                layer.v[row, low:high] = 0
                 layer.active[row, group] = 0
     if layer.size[5] != 0:
         layer.fired[:] = 0
 
 
 @njit(cache=True, nogil=True)
-def encode_window(inputs, words, steps, tick, conv1, pool1, conv2, pool2, conv3, classes):  # type: ignore[no-untyped-def]
+def encode_window(inputs, words, steps, depth, tick, conv1, pool1, conv2, pool2, conv3, classes):  # type: ignore[no-untyped-def]
     """Run one window through the chain.
 
     Args:
         inputs: Input spikes, shape (T * H * W * C,), uint8; larger values count as often.
         words: The same bytes as far as they fill words of 8, uint64.
         steps: Number of steps T.
+        depth: Channels of the input.
         tick: Tick of step 0; at least 2 after that of the last step of the window before.
         conv1: First layer.
         pool1: First pool.
@@ -339,15 +393,13 @@ def encode_window(inputs, words, steps, tick, conv1, pool1, conv2, pool2, conv3,
         classes: Receives the class spikes.
 
     Returns:
-        Numbers of input, conv1, conv2 and conv3 spikes, and the largest input value.
+        Numbers of input, conv1, conv2 and conv3 spikes.
     """
     pool1.offsets[:] = 0
     pool2.offsets[:] = 0
-    n_inputs, n_conv1, n_conv2, n_conv3, largest = 0, 0, 0, 0, 0
+    n_inputs, n_conv1, n_conv2, n_conv3 = 0, 0, 0, 0
     for t in range(steps):
-        count, high = _add_inputs(inputs, words, t, conv1)
-        n_inputs += count
-        largest = max(largest, high)
+        n_inputs += _add_inputs(inputs, words, t, depth, conv1)
         count, queued, n_conv3 = _scan(conv1, t, tick + t, pool1, classes, n_conv3, True)
         n_conv1 += count
         _add_pooled(pool1, queued, conv2)
@@ -355,4 +407,4 @@ def encode_window(inputs, words, steps, tick, conv1, pool1, conv2, pool2, conv3,
         n_conv2 += count
         _add_pooled(pool2, queued, conv3)
         _, _, n_conv3 = _scan(conv3, t, tick + t, pool2, classes, n_conv3, False)
-    return n_inputs, n_conv1, n_conv2, n_conv3, largest
+    return n_inputs, n_conv1, n_conv2, n_conv3
