@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
@@ -47,3 +48,13 @@ def test_parameter_reference_is_up_to_date() -> None:
 
     text = (ROOT / 'docs' / 'parameters.md').read_text(encoding='utf-8')
     assert text == document(), 'run: spikeseg options > docs/parameters.md'
+
+
+def test_configuration_files_are_up_to_date() -> None:
+    path = ROOT / 'scripts' / 'config_files.py'
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_file_location('config_files', path)
+    )
+    module.__spec__.loader.exec_module(module)
+    for file, text in module.contents().items():
+        assert file.read_text(encoding='utf-8') == text, 'run: python3 scripts/config_files.py'

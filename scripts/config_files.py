@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write config/*.yaml anew from the declared options: run it after an option changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikeseg_ros.reference import parameter_file
+
+FOLDER = Path(__file__).resolve().parents[1] / 'config'
+QOS = """
+
+QoS of any topic can be changed here too, for example:
+  qos_overrides:
+    /event_camera/events: {subscription: {reliability: reliable, depth: 100}}"""
+
+FILES = {
+    'demo': (
+        'Parameters of the demonstration: a simulated sensor of 346 x 260 pixels.\n'
+        'Every value is the default; copy the file and change what you need.',
+        {},
+        {},
+    ),
+    'evk4': (
+        'Parameters for a Prophesee EVK4-class sensor (IMX636, 1280 x 720 pixels) driven by\n'
+        'metavision_driver: 1 .. 20 million events per second in EVT3 packets every 4 ms.',
+        {
+            'sensor_width': 1280,
+            'sensor_height': 720,
+            'events.queue_mb': 40.0,
+            'mask_compression': 'zlib',
+            'spikeseg.max_instances': 1000,
+        },
+        {'max_rate_hz': 20.0},
+    ),
+    'davis346': (
+        'Parameters for a DAVIS346-class sensor (346 x 260 pixels) driven by libcaer_driver:\n'
+        'up to a few million events per second in libcaer_cmp packets, and gray images.',
+        {'sensor_width': 346, 'sensor_height': 260},
+        {'image_topic': '/event_camera/image_raw'},
+    ),
+}
+
+
+def contents() -> dict[Path, str]:
+    """Return the text of every configuration file."""
+    return {
+        FOLDER / f'{name}.yaml': parameter_file(title + QOS, perception, visualizer)
+        for name, (title, perception, visualizer) in FILES.items()
+    }
+
+
+if __name__ == '__main__':
+    for path, text in contents().items():
+        path.write_text(text, encoding='utf-8')
