@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from spikeseg_ros.perception.result import Result
     from spikeseg_ros.simulation import GroundTruth
 
 START_STAMP = 1_700_000_000_000_000_000
@@ -47,6 +48,39 @@ SHEET_PICTURES = 12
 
 class DemoError(ValueError):
     """The demonstration cannot run; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """The recording that is played.
+
+    Attributes:
+        bag: Its path.
+        topic: Topic of its events.
+        width: Sensor columns [px].
+        height: Sensor rows [px].
+        start: Stamp of the first packet [ns].
+        duration: Length [ns].
+        rate: Speed of the replay.
+    """
+
+    bag: Path
+    topic: str
+    width: int
+    height: int
+    start: int
+    duration: int
+    rate: float
+
+    @property
+    def seconds(self) -> float:
+        """Time the replay takes [s]."""
+        return self.duration / 1e9 / self.rate
+
+    def within(self, results: Sequence[Result]) -> list[Result]:
+        """Return the results of windows that lie in the recording, not in the silence after."""
+        end = self.start + self.duration
+        return [item for item in results if item.stamp - item.duration < end]
 
 
 @dataclass
@@ -111,9 +145,11 @@ def main(argv: Sequence[str]) -> int:
             )
             raise DemoError(msg)
         _, packet = next(iter(recording.packets(topic)))
-        size, length = (packet.width, packet.height), recording.duration / 1e9 / args.rate
-    _say(f'playing {bag.name}: {topic}, {size[0]}x{size[1]}, {length:.1f} s')
-    summary = _run(args, bag, topic, size, length, out, truth)
+        played = Played(
+            bag, topic, packet.width, packet.height, packet.stamp, recording.duration, args.rate
+        )
+    _say(f'playing {bag.name}: {topic}, {played.width}x{played.height}, {played.seconds:.1f} s')
+    summary = _run(args, played, out, truth)
     _say('\n' + summary.text() + '\n')
     (out / 'summary.txt').write_text(summary.text() + '\n', encoding='utf-8')
     return 1 if summary.problems else 0
@@ -146,13 +182,7 @@ def _environment() -> dict[str, str]:
 
 
 def _run(
-    args: argparse.Namespace,
-    bag: Path,
-    topic: str,
-    size: tuple[int, int],
-    length: float,
-    out: Path,
-    truth: GroundTruth | None,
+    args: argparse.Namespace, played: Played, out: Path, truth: GroundTruth | None
 ) -> Summary:
     """Play the recording through the graph and judge what came out."""
     environment = _environment()
@@ -161,33 +191,35 @@ def _run(
     logs.mkdir(exist_ok=True)
     video = out / 'overlay.mp4'
     space = ('-r', '__ns:=/spikeseg')
-    with Graph(logs, environment) as graph, Monitor(video, rate=20.0 * args.rate) as monitor:
+    with Graph(logs, environment) as graph, Monitor(video, rate=20.0) as monitor:
         graph.start(
             'recorder_node',
             {'bag': str(out / 'output'), 'topics': RECORDED, 'overwrite': True},
             arguments=space,
         )
         parameters = {
-            'events_topic': topic,
+            'events_topic': played.topic,
             'model': args.model,
-            'sensor_width': size[0],
-            'sensor_height': size[1],
+            'sensor_width': played.width,
+            'sensor_height': played.height,
         }
         extra = ('--params-file', args.params) if args.params else ()
         graph.start('perception_node', parameters, arguments=(*space, *extra))
-        graph.start('visualizer_node', {'events_topic': topic, 'always': True}, arguments=space)
+        graph.start(
+            'visualizer_node', {'events_topic': played.topic, 'always': True}, arguments=space
+        )
         _wait_ready(graph, monitor)
         player = graph.start(
             'player_node',
             {
-                'bag': str(bag),
-                'topics': topic,
-                'rate': args.rate,
+                'bag': str(played.bag),
+                'topics': played.topic,
+                'rate': played.rate,
                 'wait_for_subscribers_s': 20.0,
             },
             finishes=True,
         )
-        deadline = time.monotonic() + length + 60.0
+        deadline = time.monotonic() + played.seconds + 60.0
         while player.process.poll() is None and not graph.failed:
             monitor.spin(0.2)
             monitor.print_table()
@@ -203,7 +235,7 @@ def _run(
             for node in graph.nodes
             if node.process.returncode != 0 and not any(node.name in text for text in problems)
         ]
-    return _judge(monitor, out, truth, problems, length)
+    return _judge(monitor, played, out, truth, problems)
 
 
 def _wait_ready(graph: Graph, monitor: Monitor) -> None:
@@ -229,24 +261,26 @@ def _wait_ready(graph: Graph, monitor: Monitor) -> None:
 
 
 def _judge(
-    monitor: Monitor, out: Path, truth: GroundTruth | None, problems: list[str], length: float
+    monitor: Monitor, played: Played, out: Path, truth: GroundTruth | None, problems: list[str]
 ) -> Summary:
     """Write the sheet and return the summary."""
     summary = Summary(problems=problems)
-    seen = monitor.results
+    seen = played.within(monitor.results)
     objects = [item for result in seen for item in result.objects]
     tracks = {item.track_id for item in objects if item.track_id}
     busy = sum(bool(result.objects) for result in seen)
-    rate = sum(result.n_events for result in seen) / 1e6 / max(length, 1e-9)
+    events = sum(result.n_events for result in seen)
+    span = sum(result.duration for result in seen) / 1e9
+    rate = events / 1e6 / max(span, 1e-9)
     summary.lines += [
         ('windows', f'{len(seen)} published, {busy} with objects, {monitor.shed} shed'),
-        ('events', f'{sum(result.n_events for result in seen)} ({rate:.2f} Mev/s)'),
+        ('events', f'{events} in these windows ({rate:.2f} Mev/s)'),
         ('objects', f'{len(objects)} in all, {len(tracks)} tracks'),
         ('latency', monitor.latency_text()),
         ('drops', f'{monitor.dropped} packets dropped, {monitor.lost} lost'),
     ]
     if truth is not None:
-        score = _agreement(monitor, truth)
+        score = _agreement(seen, truth)
         summary.lines += [
             (
                 'agreement',
@@ -259,7 +293,7 @@ def _judge(
                 f'{score.switches} changes of track',
             ),
         ]
-    pictures = monitor.pictures
+    pictures = monitor.pictures[: max(1, len(seen))]
     if pictures:
         picks = np.linspace(0, len(pictures) - 1, min(SHEET_PICTURES, len(pictures)))
         sheet = contact_sheet([pictures[int(index)] for index in picks], columns=4)
@@ -274,10 +308,10 @@ def _judge(
     return summary
 
 
-def _agreement(monitor: Monitor, truth: GroundTruth) -> Agreement:
-    """Compare every published window with the simulated truth."""
+def _agreement(results: Sequence[Result], truth: GroundTruth) -> Agreement:
+    """Compare published windows with the simulated truth."""
     score = Agreement()
-    for result in monitor.results:
+    for result in results:
         end = result.stamp - START_STAMP
         events, labels = truth.labels(end - result.duration, end)
         score.add(result.objects, events, labels)
