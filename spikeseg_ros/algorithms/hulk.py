@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spikeseg_ros.algorithms.hulk_inputs import Array, Size, Starts
-    from spikeseg_ros.algorithms.hulk_patches import Network
+    from spikeseg_ros.algorithms.hulk_patches import Memory, Network
     from spikeseg_ros.algorithms.instances import Instance
 
 __all__ = ['MODES', 'HULKDecoder', 'HULKResult']
@@ -99,6 +99,7 @@ class HULKDecoder(torch.nn.Module):
             )
             raise HULKConfigError(msg)
         self._connections: dict[float, Network] = {}
+        self._spare: list[Memory] = []
 
     @classmethod
     def from_encoder(cls, encoder: Any) -> HULKDecoder:
@@ -209,7 +210,14 @@ class HULKDecoder(torch.nn.Module):
             # One entry: the threshold hardly ever changes.
             self._connections = {threshold: connections}
         rows, words = unravel_patches(
-            trace, self.weights, connections, spikes, threshold, mode == 'causal', gated
+            trace,
+            self.weights,
+            connections,
+            spikes,
+            threshold,
+            mode == 'causal',
+            gated,
+            self._spare,
         )
         start, _ = trace.geometry.footprint()
         stride = trace.geometry.class_stride

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spikeseg_ros.algorithms import hulk_causal
 from spikeseg_ros.algorithms import hulk_kernels as kernels
 from spikeseg_ros.algorithms.ash import word_count
 from spikeseg_ros.algorithms.errors import HULKRuntimeError
@@ -15,12 +17,11 @@ from spikeseg_ros.algorithms.errors import HULKRuntimeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikeseg_ros.spiking.trace import ChainGeometry, SpikeTrace
+    from spikeseg_ros.spiking.trace import SpikeTrace
 
     Weights = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
-# Traces remembered for every class spike, and at most.
-TRACES_PER_SPIKE = 256
+# Patches remembered per layer, at most; their memory is taken only as far as it is used.
 MAX_TRACES = 1 << 16
 
 
@@ -87,6 +88,56 @@ def check_trace(trace: SpikeTrace) -> None:
             raise HULKRuntimeError(msg)
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the causal kernel for windows of one size; its contents do not matter.
+
+    The size of the room changes the time, never the result.
+
+    Attributes:
+        key: What the sizes depend on, see key_of.
+        times: Steps of the spikes of input, pool1 and pool2 (see hulk_causal.mark_steps), uint64.
+        base: Patch numbers of them, shaped as times (those of the input are not read), int64.
+        done: Which steps have a patch, shaped as base, uint64.
+        patches: Room for the patches of pool1 and pool2, (M, size, words), uint64.
+        fired: Room for the conv1 activity of the patches of pool2, (M, C1 * words), uint64.
+    """
+
+    key: tuple[Any, ...]
+    times: tuple[NDArray[np.uint64], ...]
+    base: tuple[NDArray[np.int64], ...]
+    done: tuple[NDArray[np.uint64], ...]
+    patches: tuple[NDArray[np.uint64], ...]
+    fired: NDArray[np.uint64]
+
+    @staticmethod
+    def key_of(trace: SpikeTrace) -> tuple[Any, ...]:
+        """Return what the sizes depend on."""
+        return trace.geometry, trace.steps, MAX_TRACES
+
+    @staticmethod
+    def for_windows_like(trace: SpikeTrace) -> Memory:
+        """Return memory for windows of the size of a record."""
+        geometry, per_cell = trace.geometry, (trace.steps + 63) // 64
+        cells = [math.prod(v.shape[1:]) for v in (trace.inputs, trace.pool1, trace.pool2)]
+        # A patch holds the fields of all cells of one pooling window.
+        size1 = geometry.pool_kernels[0] - 1 + geometry.conv_kernels[0]
+        span = geometry.pool_kernels[1] - 1 + geometry.conv_kernels[1] - 1
+        size2 = span * geometry.pool_strides[0] + size1
+        # Spikes of one word of steps are numbered in a row.
+        room = max(MAX_TRACES, 64)
+        return Memory(
+            key=Memory.key_of(trace),
+            times=tuple(np.empty(count * per_cell, np.uint64) for count in cells),
+            base=tuple(np.empty(count * per_cell, np.int64) for count in cells),
+            done=tuple(np.empty(count * per_cell, np.uint64) for count in cells),
+            patches=tuple(
+                np.empty((room, size, (size + 63) // 64), np.uint64) for size in (size1, size2)
+            ),
+            fired=np.empty((room, geometry.channels[1] * per_cell), np.uint64),
+        )
+
+
 def unravel_patches(
     trace: SpikeTrace,
     weights: Weights,
@@ -95,6 +146,7 @@ def unravel_patches(
     threshold: float,
     causal: bool,
     gated: bool,
+    spare: list[Memory],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Unravel class spikes of a checked record.
 
@@ -106,65 +158,93 @@ def unravel_patches(
         threshold: Weights, and in mode 'weights' decoded activity, above it count.
         causal: Mode 'causal', otherwise mode 'weights'.
         gated: Causal mode: count only pixels that fired.
+        spare: Memory of earlier calls that nobody uses now; at most one is kept for later.
 
     Returns:
         Mask rows, shape (N, S, R), and hashes, shape (N, W), both uint64 (see InstanceBatch).
     """
     geometry = trace.geometry
-    first, second, third = network
     size = geometry.footprint()[1]
     features = sum(geometry.channels[1:])
     rows = np.zeros((len(spikes), size, (size + 63) // 64), np.uint64)
-    words = np.zeros((len(spikes), 1, word_count(features, trace.steps)), np.uint64)
+    words = np.zeros((len(spikes), word_count(features, trace.steps)), np.uint64)
     kernel_sizes = [*geometry.conv_kernels, *geometry.pool_kernels, *geometry.pool_strides]
     sizes = np.array([*kernel_sizes, trace.steps], np.int64)
     if causal:
-        shapes = np.array(
-            [v.shape[1:] for v in (trace.inputs, trace.pool1, trace.pool2)], np.int64
-        )
-        flat0, flat1, since1, flat2, since2 = (
-            np.ascontiguousarray(values).reshape(-1)
-            for values in (
-                trace.inputs,
-                trace.pool1,
-                trace.pool1_since,
-                trace.pool2,
-                trace.pool2_since,
-            )
-        )
-        pools = (flat1, since1, flat2, since2)
-        taps = (first.starts, first.taps, second.starts, second.taps, third.starts, third.taps)
-        memory = _memory(geometry, len(spikes), words.shape[2])
-        kernels.causal(flat0, gated, *pools, spikes, *taps, sizes, shapes, rows, words, *memory)
-        return rows, words[:, 0]
+        _causal(trace, network, spikes, gated, sizes, spare, rows, words)
+        return rows, words
     # Contiguous, so that the kernel is compiled once.
     block1, block2 = (item.transpose(0, 2, 3, 1).astype(np.float64, 'C') for item in weights[:2])
     frame = (geometry.height, geometry.width, trace.pool1, trace.pool2)
-    taps3 = (third.starts, third.taps)
+    taps3 = (network[2].starts, network[2].taps)
     kernels.by_weights(
-        *frame, spikes, block1, block2, *taps3, sizes, float(threshold), rows, words
+        *frame, spikes, block1, block2, *taps3, sizes, float(threshold), rows, words[:, None]
     )
-    return rows, words[:, 0]
+    return rows, words
 
 
-def _memory(
-    geometry: ChainGeometry, n_spikes: int, n_words: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the memory of the causal kernel: tables and room for traces, twice.
-
-    Few spikes need little; the size changes the time, never the result.
-    """
-    wanted = min(max(n_spikes, 1) * TRACES_PER_SPIKE, MAX_TRACES)
-    room = 1 << (wanted - 1).bit_length()
-    kernel1, kernel2, _ = geometry.conv_kernels
-    size2 = (kernel2 - 1) * geometry.pool_strides[0] + geometry.pool_kernels[0] + kernel1 - 1
-    return (
-        np.full(2 * room, -1, np.int64),
-        np.empty((room, kernel1, (kernel1 + 63) // 64), np.uint64),
-        np.full(2 * room, -1, np.int64),
-        np.empty((room, size2, (size2 + 63) // 64), np.uint64),
-        np.empty((room, 1, n_words), np.uint64),
+def _causal(
+    trace: SpikeTrace,
+    network: Network,
+    spikes: NDArray[np.int64],
+    gated: bool,
+    sizes: NDArray[np.int64],
+    spare: list[Memory],
+    rows: NDArray[np.uint64],
+    words: NDArray[np.uint64],
+) -> None:
+    """Run the causal kernel; the arguments are its own and those of unravel_patches."""
+    geometry = trace.geometry
+    memory = _take(spare, trace)
+    inputs, pool1, since1, pool2, since2 = (
+        np.ascontiguousarray(values).reshape(-1)
+        for values in (
+            trace.inputs,
+            trace.pool1,
+            trace.pool1_since,
+            trace.pool2,
+            trace.pool2_since,
+        )
     )
+    shapes = np.array([v.shape[1:] for v in (trace.inputs, trace.pool1, trace.pool2)], np.int64)
+    window1, window2 = (kernel**2 for kernel in geometry.pool_kernels)
+    for layer, values, last in ((0, inputs, 255), (1, pool1, window1), (2, pool2, window2)):
+        if layer == 0 and not gated:
+            continue
+        blocks = values[: len(values) // 8 * 8].view(np.uint64)
+        area = int(shapes[layer].prod())
+        hulk_causal.mark_steps(values, blocks, area, last, memory.times[layer], memory.base[layer])
+    first, second, third = network
+    arguments: list[Any] = [
+        gated,
+        *memory.times,
+        *(pool1, since1, pool2, since2),
+        spikes,
+        np.lexsort((spikes[:, 3], spikes[:, 2])),
+        *(first.starts, first.taps, second.starts, second.taps, third.starts, third.taps),
+        sizes,
+        shapes,
+        *(memory.base[1], memory.done[1], memory.patches[0]),
+        *(memory.base[2], memory.done[2], memory.patches[1]),
+        memory.fired,
+        np.empty((shapes[1, 2] + shapes[2, 2]) * -(-trace.steps // 64), np.uint64),
+        np.zeros(2, np.int64),
+        rows,
+        words,
+    ]
+    hulk_causal.causal(*arguments)
+    if not spare:
+        spare.append(memory)
+
+
+def _take(spare: list[Memory], trace: SpikeTrace) -> Memory:
+    """Return memory that nobody else uses."""
+    # Other threads may do the same: pop is atomic, looking first is not.
+    try:
+        memory = spare.pop()
+    except IndexError:
+        return Memory.for_windows_like(trace)
+    return memory if memory.key == Memory.key_of(trace) else Memory.for_windows_like(trace)
 
 
 def tight_boxes(rows: NDArray[np.uint64], origin: NDArray[np.int32]) -> NDArray[np.int32]:
