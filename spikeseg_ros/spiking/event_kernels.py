@@ -105,22 +105,46 @@ class ClassBuffers(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline='always')
-def _add_block(block, y, x, value, v, active, channels, shift):  # type: ignore[no-untyped-def]
-    """Add the weights of an input to the neurons it reaches and mark their groups."""
-    kernel, width = block.shape
-    start = x * channels
-    left, right = x >> shift, (x + kernel - 1) >> shift
-    for ky in range(kernel):
-        row = v[y + ky, start : start + width]
-        weights = block[ky]
+def _add_block(  # type: ignore[no-untyped-def]
+    weights, kernel, width, part, pattern, y, x, value, v, pitch, active, groups, channels, shift
+):
+    """Add the weights of an input to the neurons it reaches and mark their groups.
+
+    Args:
+        weights: LayerBuffers.blocks, flat, with rows of width numbers.
+        kernel: Rows of a block, uint64.
+        width: Length of its rows, uint64.
+        part: Which 4 input channels.
+        pattern: Which of them spiked.
+        y: Row of the input.
+        x: Column of the input.
+        value: Factor on the weights.
+        v: LayerBuffers.v, flat.
+        pitch: Length of its rows, uint64.
+        active: LayerBuffers.active, flat.
+        groups: Length of its rows, uint64.
+        channels: Maps of the layer.
+        shift: Binary logarithm of the columns of a group.
+    """
+    # Unsigned indices: without the test for negative ones the loops become vector code.
+    source = np.uint64(part * 16 + pattern) * kernel * width
+    target = np.uint64(y) * pitch + np.uint64(x * channels)
+    left, right = np.uint64(x >> shift), np.uint64((x + np.int64(kernel) - 1) >> shift)
+    mark = np.uint64(y) * groups
+    for _ in range(kernel):
         if value == 1:
             for i in range(width):
-                row[i] += weights[i]
+                v[target + i] += weights[source + i]
         else:
             for i in range(width):
-                row[i] += weights[i] * value
-        for group in range(left, right + 1):
-            active[y + ky, group] = 1
+                v[target + i] += weights[source + i] * value
+        active[mark + left] = 1
+        active[mark + right] = 1
+        for group in range(left + np.uint64(1), right):
+            active[mark + group] = 1
+        source += width
+        target += pitch
+        mark += groups
 
 
 @njit(cache=True, nogil=True)
@@ -134,7 +158,9 @@ def _add_inputs(inputs, words, t, depth, layer):  # type: ignore[no-untyped-def]
         depth: Channels of the input.
         layer: conv1.
     """
-    blocks, v, active = layer.blocks, layer.v, layer.active
+    weights, v, active = layer.blocks.reshape(-1), layer.v.reshape(-1), layer.active.reshape(-1)
+    kernel, run = np.uint64(layer.blocks.shape[2]), np.uint64(layer.blocks.shape[3])
+    pitch, groups = np.uint64(layer.v.shape[1]), np.uint64(layer.active.shape[1])
     height, width, channels, shift = layer.size[0], layer.size[1], layer.size[2], layer.size[4]
     position = t * height * width * depth
     count = 0
@@ -159,19 +185,28 @@ def _add_inputs(inputs, words, t, depth, layer):  # type: ignore[no-untyped-def]
                 if value == 1:
                     pattern |= 1 << (i - first)
                 elif value > 1:
-                    block = blocks[part, 1 << (i - first)]
-                    _add_block(block, y, x, value, v, active, channels, shift)
+                    bit = 1 << (i - first)
+                    _add_block(
+                        weights, kernel, run, part, bit, y, x, value,
+                        v, pitch, active, groups, channels, shift,
+                    )  # fmt: skip
                 count += value != 0
                 position = i + 1
             if pattern:
-                _add_block(blocks[part, pattern], y, x, 1, v, active, channels, shift)
+                _add_block(
+                    weights, kernel, run, part, pattern, y, x, 1,
+                    v, pitch, active, groups, channels, shift,
+                )  # fmt: skip
     return count
 
 
 @njit(cache=True, nogil=True)
 def _add_pooled(pool, n_queued, layer):  # type: ignore[no-untyped-def]
     """Add the spikes that passed a pool in this step to the next layer."""
-    blocks, v, active, queue = layer.blocks, layer.v, layer.active, pool.queue
+    queue = pool.queue
+    weights, v, active = layer.blocks.reshape(-1), layer.v.reshape(-1), layer.active.reshape(-1)
+    kernel, run = np.uint64(layer.blocks.shape[2]), np.uint64(layer.blocks.shape[3])
+    pitch, groups = np.uint64(layer.v.shape[1]), np.uint64(layer.active.shape[1])
     channels, shift = layer.size[2], layer.size[4]
     _, columns, parts = pool.patterns.shape
     patterns = pool.patterns.reshape(-1)
@@ -180,8 +215,11 @@ def _add_pooled(pool, n_queued, layer):  # type: ignore[no-untyped-def]
         part = queue[i] - cell * parts
         y = cell // columns
         x = cell - y * columns
-        block = blocks[part, patterns[queue[i]]]
-        _add_block(block, y, x, 1, v, active, channels, shift)
+        pattern = np.int64(patterns[queue[i]])
+        _add_block(
+            weights, kernel, run, part, pattern, y, x, 1,
+            v, pitch, active, groups, channels, shift,
+        )  # fmt: skip
         patterns[queue[i]] = 0
 
 
@@ -205,8 +243,8 @@ def _charge(v, since, hits, theta, leak, floor, after):  # type: ignore[no-untyp
 def _strongest(v):  # type: ignore[no-untyped-def]
     """Return the index of the first largest potential."""
     top = v[0]
-    for value in v:
-        top = value if value > top else top
+    for i in range(v.shape[0]):
+        top = v[i] if v[i] > top else top
     index = 0
     while v[index] != top:
         index += 1
@@ -214,23 +252,35 @@ def _strongest(v):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline='always')
+def _any_charge(v):  # type: ignore[no-untyped-def]
+    """Tell whether any potential differs from 0."""
+    bits = v.dtype.type(0)
+    for i in range(v.shape[0]):
+        bits = v.dtype.type(bits | v[i])
+    return bits != 0
+
+
+@njit(cache=True, nogil=True, inline='always')
 def _pool_spike(  # type: ignore[no-untyped-def]
-    y, x, c, potential, start, first, last, offsets, since, best, patterns, queue, n, k, s
-):
+    y, x, c, potential, start, first, last, offsets, since, best, patterns, queue, n, k, s,
+    columns, channels, parts,
+):  # fmt: skip
     """Offer a spike to every pooling window that holds it; return the new queue length."""
-    part, bit = c >> 2, np.uint8(1 << (c & 3))
+    bit = np.uint8(1 << (c & 3))
     for py in range(first[0, y], last[0, y] + 1):
         for px in range(first[1, x], last[1, x] + 1):
+            place = py * columns + px
+            cell, part = np.uint64(place * channels + c), np.uint64(place * parts + (c >> 2))
             # Spikes come in row-major order, so ">" leaves ties to the first.
-            if offsets[py, px, c] == 0 or potential > best[py, px, c]:
-                best[py, px, c] = potential
-                since[py, px, c] = start
-                offsets[py, px, c] = (y - py * s) * k + (x - px * s) + 1
-            before = patterns[py, px, part]
+            if offsets[cell] == 0 or potential > best[cell]:
+                best[cell] = potential
+                since[cell] = start
+                offsets[cell] = (y - py * s) * k + (x - px * s) + 1
+            before = patterns[part]
             if before == 0:
-                queue[n] = (py * patterns.shape[1] + px) * patterns.shape[2] + part
+                queue[n] = part
                 n += 1
-            patterns[py, px, part] = before | bit
+            patterns[part] = before | bit
     return n
 
 
@@ -255,8 +305,10 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
     height, width, channels = layer.size[0], layer.size[1], layer.size[2]
     margin, shift = layer.size[3] // 2, layer.size[4]
     fire_once, competition = layer.size[5] != 0, layer.size[6]
-    first, last, offsets, pool_since = pool.first, pool.last, pool.offsets[t], pool.since[t]
-    best, patterns, queue = pool.best, pool.patterns, pool.queue
+    first, last, queue = pool.first, pool.last, pool.queue
+    offsets, pool_since = pool.offsets[t].reshape(-1), pool.since[t].reshape(-1)
+    best, patterns = pool.best.reshape(-1), pool.patterns.reshape(-1)
+    _, pool_columns, parts = pool.patterns.shape
     k, s = pool.kernel[0], pool.kernel[1]
     where, class_potential = classes.where, classes.potential
     floor = layer.floor[0]
@@ -277,7 +329,8 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
                     row_since[(group << shift) * channels : ((group + 1) << shift) * channels] = t
                 seen[row, group] = tick
                 group += 1
-            low = max(begin_group << shift, margin) * channels
+            low_column = max(begin_group << shift, margin)
+            low = low_column * channels
             high = min(group << shift, margin + width) * channels
             length = high - low
             _charge(
@@ -291,10 +344,8 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
             )
             for g in range(begin_group, group):
                 begin = max(g << shift, margin) * channels
-                charge = v.dtype.type(0)
-                for value in row_v[begin : min((g + 1) << shift, margin + width) * channels]:
-                    charge |= value
-                if charge == 0:
+                end = min((g + 1) << shift, margin + width) * channels
+                if not _any_charge(row_v[begin:end]):
                     active[row, g] = 0
             i = 0
             while i < length:
@@ -306,7 +357,7 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
                     continue
                 position = i // channels
                 base = low + position * channels
-                y, x = row - margin, base // channels - margin
+                y, x = row - margin, low_column + position - margin
                 # The maps of this position, from the first that reached its threshold.
                 low_map, high_map = i - position * channels, channels
                 if fire_once:
@@ -347,7 +398,7 @@ def _scan(layer, t, tick, pool, classes, n_classes, to_pool):  # type: ignore[no
                     if to_pool:
                         n_queued = _pool_spike(
                             y, x, c, value, start, first, last, offsets, pool_since, best,
-                            patterns, queue, n_queued, k, s,
+                            patterns, queue, n_queued, k, s, pool_columns, channels, parts,
                         )  # fmt: skip
                     else:
                         where[0, n_classes] = t
@@ -395,8 +446,9 @@ def encode_window(inputs, words, steps, depth, tick, conv1, pool1, conv2, pool2,
     Returns:
         Numbers of input, conv1, conv2 and conv3 spikes.
     """
-    pool1.offsets[:] = 0
-    pool2.offsets[:] = 0
+    # Flat, because this becomes a memset.
+    pool1.offsets.reshape(-1)[:] = 0
+    pool2.offsets.reshape(-1)[:] = 0
     n_inputs, n_conv1, n_conv2, n_conv3 = 0, 0, 0, 0
     for t in range(steps):
         n_inputs += _add_inputs(inputs, words, t, depth, conv1)
