@@ -47,28 +47,32 @@ def mark_steps(spikes: Any, blocks: Any, area: Any, last: Any, times: Any, base:
 
     Args:
         spikes: Spikes (T, H, W, C), flat, uint8; values above last are no spikes.
-        blocks: The same memory, 8 spikes each, without the rest, uint64.
+        blocks: The same memory, 8 spikes each, first one lowest, without the rest,
+            uint64.
         area: H * W * C.
         last: Largest valid value.
         times: Receives bit t % 64 of entry cell * ceil(T / 64) + t // 64, uint64.
-        base: Receives -1 wherever times is not 0, int64.
+        base: Receives -1 wherever times is not 0, int32.
     """
     times[:] = 0
     if area == 0:
         return
     per_cell = times.shape[0] // area
     t, start = 0, 0
-    rest = 8 * blocks.shape[0]
     for block in range(blocks.shape[0] + 1):
+        left = spikes.shape[0] - 8 * block
         if block < blocks.shape[0]:
-            # Most blocks are silent.
-            if blocks[block] == 0:
-                continue
-            begin, end = 8 * block, 8 * block + 8
+            values = blocks[block]
         else:
-            begin, end = rest, spikes.shape[0]
-        for i in range(begin, end):
-            if 0 < spikes[i] <= last:
+            values = np.uint64(0)
+            for k in range(left):
+                values |= np.uint64(spikes[8 * block + k]) << np.uint64(8 * k)
+        # Most blocks are silent.
+        while values != 0:
+            k = ones(_lowest(values) - _ONE) >> 3
+            values &= ~(np.uint64(255) << np.uint64(8 * k))
+            i = 8 * block + k
+            if spikes[i] <= last:
                 while i >= start + area:
                     start += area
                     t += 1
@@ -78,8 +82,9 @@ def mark_steps(spikes: Any, blocks: Any, area: Any, last: Any, times: Any, base:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _span(bits: Any, word: Any, first: Any, last: Any) -> Any:
-    """Keep the steps first .. last of a word of steps."""
+def _span(word: Any, first: Any, last: Any) -> Any:
+    """Return the steps first .. last in a word of steps."""
+    bits = _ALL
     if word == first >> 6:
         bits &= _ALL << np.uint64(first & 63)
     if word == last >> 6:
@@ -120,6 +125,21 @@ def _or_patch(targets: Any, i: Any, sources: Any, j: Any, top: Any, left: Any) -
 
 
 @njit(cache=True, nogil=True, forceinline=True)
+def _or_packed(targets: Any, i: Any, bits: Any, side: Any, top: Any, left: Any) -> None:
+    """OR a patch of side x side bits in one word into the larger patch i."""
+    row_of_ones = (_ONE << np.uint64(side)) - _ONE
+    word, shift = left >> 6, np.uint64(left & 63)
+    spills = (left & 63) + side > 64
+    while bits != 0:
+        row = bits & row_of_ones
+        targets[i, top, word] |= row << shift
+        if spills:
+            targets[i, top, word + 1] |= row >> (np.uint64(64) - shift)
+        bits >>= np.uint64(side)
+        top += 1
+
+
+@njit(cache=True, nogil=True, forceinline=True)
 def _pixels(
     times0: Any,
     gated: Any,
@@ -131,6 +151,7 @@ def _pixels(
     shapes: Any,
     patches1: Any,
     slot: Any,
+    side: Any,
 ) -> None:
     """Write the patch of a conv1 spike.
 
@@ -145,26 +166,34 @@ def _pixels(
         shapes: (rows, columns, channels) of input, pool1, pool2.
         patches1: Patches of conv1 spikes.
         slot: The patch.
+        side: Bits in a row of a patch that is one word; 0 where patches have a word per row.
     """
     feature, first, last = site
     top, left, down, right = corner
     height, width, maps = shapes[0, 0], shapes[0, 1], shapes[0, 2]
-    for row in range(patches1.shape[1]):
-        for word in range(patches1.shape[2]):
-            patches1[slot, row, word] = 0
-    for tap in range(starts1[feature], starts1[feature + 1]):
-        dy, dx = taps1[tap, 0], taps1[tap, 1]
-        y, x = top + dy, left + dx
-        if y < 0 or y >= height or x < 0 or x >= width:
-            continue
-        fired = not gated
-        if gated:
-            cell = ((y * width + x) * maps + taps1[tap, 2]) * per_cell
-            for word in range(first >> 6, (last >> 6) + 1):
-                fired |= _span(times0[cell + word], word, first, last) != 0
-        if fired:
+    packed = np.uint64(0)
+    if side == 0:
+        for row in range(patches1.shape[1]):
+            for word in range(patches1.shape[2]):
+                patches1[slot, row, word] = 0
+    for word in range(first >> 6, (last >> 6) + 1):
+        steps = _span(word, first, last)
+        for tap in range(starts1[feature], starts1[feature + 1]):
+            dy, dx = taps1[tap, 0], taps1[tap, 1]
+            y, x = top + dy, left + dx
+            if y < 0 or y >= height or x < 0 or x >= width:
+                continue
+            if gated:
+                cell = (y * width + x) * maps + taps1[tap, 2]
+                if times0[cell * per_cell + word] & steps == 0:
+                    continue
             column = right + dx
-            patches1[slot, down + dy, column >> 6] |= _ONE << np.uint64(column & 63)
+            if side > 0:
+                packed |= _ONE << np.uint64((down + dy) * side + column)
+            else:
+                patches1[slot, down + dy, column >> 6] |= _ONE << np.uint64(column & 63)
+    if side > 0:
+        patches1[slot, 0, 0] = packed
 
 
 @njit(cache=True, nogil=True)
@@ -225,7 +254,8 @@ def causal(
         shapes: (rows, columns, channels) of input, pool1, pool2, (3, 3), int64.
         base1: Number of the first patch of every word of steps of pool1, as mark_steps left it.
         done1: Room for the steps that have a patch, shaped as base1, uint64.
-        patches1: Room for the patches, (M1 >= 64, size, words), uint64.
+        patches1: Room for the patches, (M1 >= 64, size, words), uint64; (M1, 1, 1) where a whole
+            patch fits into one word.
         base2: Likewise for pool2.
         done2: Likewise for pool2.
         patches2: Likewise for pool2, (M2 >= 64, size, words), uint64.
@@ -244,20 +274,25 @@ def causal(
     per_cell = (steps + 63) >> 6
     stride3 = stride1 * stride2
     own1 = maps1 * per_cell
+    # A small patch of conv1 is one word.
+    side1 = window1 - 1 + sizes[0]
+    if side1 * side1 > 64:
+        side1 = 0
 
     for i in order:
         step3, class_id, first3 = spikes[i, 0], spikes[i, 1], spikes[i, 4]
         top3, left3 = spikes[i, 2] - pad3, spikes[i, 3] - pad3
         for entry in range(active.shape[0]):
             active[entry] = 0
-        for tap3 in range(starts3[class_id], starts3[class_id + 1]):
-            y2, x2, map2 = top3 + taps3[tap3, 0], left3 + taps3[tap3, 1], taps3[tap3, 2]
-            if y2 < 0 or y2 >= height2 or x2 < 0 or x2 >= width2:
-                continue
-            cell2 = (y2 * width2 + x2) * maps2 + map2
-            for word2 in range(first3 >> 6, (step3 >> 6) + 1):
+        for word2 in range(first3 >> 6, (step3 >> 6) + 1):
+            span3 = _span(word2, first3, step3)
+            for tap3 in range(starts3[class_id], starts3[class_id + 1]):
+                y2, x2, map2 = top3 + taps3[tap3, 0], left3 + taps3[tap3, 1], taps3[tap3, 2]
+                if y2 < 0 or y2 >= height2 or x2 < 0 or x2 >= width2:
+                    continue
+                cell2 = (y2 * width2 + x2) * maps2 + map2
                 at2 = cell2 * per_cell + word2
-                hits2 = _span(times2[at2], word2, first3, step3)
+                hits2 = times2[at2] & span3
                 if hits2 == 0:
                     continue
                 active[own1 + map2 * per_cell + word2] |= hits2
@@ -288,23 +323,25 @@ def causal(
                             and top2 + kernel2 <= height1
                             and left2 + kernel2 <= width1
                         )
-                        for tap2 in range(starts2[map2], starts2[map2 + 1]):
-                            dy1, dx1, map1 = taps2[tap2, 0], taps2[tap2, 1], taps2[tap2, 2]
-                            y1, x1 = top2 + dy1, left2 + dx1
-                            if not inside and (y1 < 0 or y1 >= height1 or x1 < 0 or x1 >= width1):
-                                continue
-                            cell1 = (y1 * width1 + x1) * maps1 + map1
-                            for word1 in range(first2 >> 6, (t2 >> 6) + 1):
-                                at1 = cell1 * per_cell + word1
-                                hits1 = _span(times1[at1], word1, first2, t2)
-                                if hits1 == 0:
-                                    continue
-                                fired[slot2, map1 * per_cell + word1] |= hits1
-                                if base1[at1] < 0:
-                                    _number(times1, base1, done1, used, 0, at1, patches1.shape[0])
-                                slot1 = (
-                                    base1[at1] - 1 + ones(times1[at1] & (_lowest(hits1) - _ONE))
-                                )
+                        gathered = np.uint64(0)
+                        for word1 in range(first2 >> 6, (t2 >> 6) + 1):
+                            span2 = _span(word1, first2, t2)
+                            for tap2 in range(starts2[map2], starts2[map2 + 1]):
+                                dy1, dx1, map1 = taps2[tap2, 0], taps2[tap2, 1], taps2[tap2, 2]
+                                y1, x1 = top2 + dy1, left2 + dx1
+                                hits1 = np.uint64(0)
+                                if inside or (0 <= y1 < height1 and 0 <= x1 < width1):
+                                    cell1 = (y1 * width1 + x1) * maps1 + map1
+                                    at1 = cell1 * per_cell + word1
+                                    hits1 = times1[at1] & span2
+                                if hits1 != 0:
+                                    fired[slot2, map1 * per_cell + word1] |= hits1
+                                    if base1[at1] < 0:
+                                        _number(
+                                            times1, base1, done1, used, 0, at1, patches1.shape[0]
+                                        )
+                                    before = times1[at1] & (_lowest(hits1) - _ONE)
+                                    slot1 = base1[at1] - 1 + ones(before)
                                 while hits1 != 0:
                                     bit1 = _lowest(hits1)
                                     hits1 ^= bit1
@@ -332,7 +369,11 @@ def causal(
                                             shapes,
                                             patches1,
                                             slot1,
+                                            side1,
                                         )
+                                    if side1 > 0:
+                                        gathered |= patches1[slot1, 0, 0]
+                                        continue
                                     _or_patch(
                                         patches2,
                                         slot2,
@@ -341,6 +382,16 @@ def causal(
                                         (down2 + dy1) * stride1,
                                         (right2 + dx1) * stride1,
                                     )
+                                # The taps of a cell follow each other: place its patches at once.
+                                if gathered != 0 and (
+                                    tap2 + 1 == starts2[map2 + 1]
+                                    or taps2[tap2 + 1, 0] != dy1
+                                    or taps2[tap2 + 1, 1] != dx1
+                                ):
+                                    top = (down2 + dy1) * stride1
+                                    left = (right2 + dx1) * stride1
+                                    _or_packed(patches2, slot2, gathered, side1, top, left)
+                                    gathered = np.uint64(0)
                     _or_patch(
                         rows,
                         i,

@@ -97,7 +97,7 @@ class Memory:
     Attributes:
         key: What the sizes depend on, see key_of.
         times: Steps of the spikes of input, pool1 and pool2 (see hulk_causal.mark_steps), uint64.
-        base: Patch numbers of them, shaped as times (those of the input are not read), int64.
+        base: Patch numbers of them, shaped as times (those of the input are not read), int32.
         done: Which steps have a patch, shaped as base, uint64.
         patches: Room for the patches of pool1 and pool2, (M, size, words), uint64.
         fired: Room for the conv1 activity of the patches of pool2, (M, C1 * words), uint64.
@@ -105,7 +105,7 @@ class Memory:
 
     key: tuple[Any, ...]
     times: tuple[NDArray[np.uint64], ...]
-    base: tuple[NDArray[np.int64], ...]
+    base: tuple[NDArray[np.int32], ...]
     done: tuple[NDArray[np.uint64], ...]
     patches: tuple[NDArray[np.uint64], ...]
     fired: NDArray[np.uint64]
@@ -129,10 +129,14 @@ class Memory:
         return Memory(
             key=Memory.key_of(trace),
             times=tuple(np.empty(count * per_cell, np.uint64) for count in cells),
-            base=tuple(np.empty(count * per_cell, np.int64) for count in cells),
+            base=tuple(np.empty(count * per_cell, np.int32) for count in cells),
             done=tuple(np.empty(count * per_cell, np.uint64) for count in cells),
-            patches=tuple(
-                np.empty((room, size, (size + 63) // 64), np.uint64) for size in (size1, size2)
+            patches=(
+                np.empty(
+                    (room, 1, 1) if size1**2 <= 64 else (room, size1, (size1 + 63) // 64),
+                    np.uint64,
+                ),
+                np.empty((room, size2, (size2 + 63) // 64), np.uint64),
             ),
             fired=np.empty((room, geometry.channels[1] * per_cell), np.uint64),
         )
@@ -211,7 +215,7 @@ def _causal(
     for layer, values, last in ((0, inputs, 255), (1, pool1, window1), (2, pool2, window2)):
         if layer == 0 and not gated:
             continue
-        blocks = values[: len(values) // 8 * 8].view(np.uint64)
+        blocks = values[: len(values) // 8 * 8].view('<u8').astype(np.uint64, copy=False)
         area = int(shapes[layer].prod())
         hulk_causal.mark_steps(values, blocks, area, last, memory.times[layer], memory.base[layer])
     first, second, third = network

@@ -6,10 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as hierarchy
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 from spikeseg_ros.algorithms.errors import GroupingError
@@ -57,9 +56,35 @@ def group_labels(scores: NDArray[np.float32], threshold: float, rule: str) -> ND
 
 def _components(linked: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the connected components, numbered by their first member."""
-    rows, columns = np.nonzero(linked)
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), linked.shape)
-    return _by_first_member(connected_components(graph, directed=False)[1])
+    labels = np.full(len(linked), -1, np.int32)
+    _flood(linked, labels, np.empty(len(linked), np.int64))
+    return labels
+
+
+@njit(cache=True, nogil=True)
+def _flood(linked: Any, labels: Any, waiting: Any) -> None:
+    """Number the connected components of a graph.
+
+    Args:
+        linked: Which pairs are linked, in either direction, (N, N), bool.
+        labels: -1, receives the numbers, by the first member, (N,), int32.
+        waiting: Room for nodes whose neighbours are not numbered yet, (N,), int64.
+    """
+    groups = 0
+    for first in range(len(labels)):
+        if labels[first] >= 0:
+            continue
+        labels[first] = groups
+        waiting[0], count = first, 1
+        while count > 0:
+            count -= 1
+            node = waiting[count]
+            for other in range(len(labels)):
+                if labels[other] < 0 and (linked[node, other] or linked[other, node]):
+                    labels[other] = groups
+                    waiting[count] = other
+                    count += 1
+        groups += 1
 
 
 def _average(scores: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:

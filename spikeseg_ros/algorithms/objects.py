@@ -164,7 +164,7 @@ def objects_from_batch(
                 score=strength / (strength + SCORE_HALF),
                 centroid=(float(columns.mean()) + box.x_min, float(rows.mean()) + box.y_min),
                 n_events=n_events,
-                instance_ids=tuple(int(value) for value in batch.ids[members]),
+                instance_ids=tuple(batch.ids[members].tolist()),
                 words=np.bitwise_or.reduce(batch.words[members], axis=0),
                 relative_words=np.bitwise_or.reduce(relative[members], axis=0),
             )
