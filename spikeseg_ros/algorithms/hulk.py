@@ -31,10 +31,12 @@ from spikeseg_ros.algorithms.hulk_patches import (
     unravel_patches,
 )
 from spikeseg_ros.algorithms.hulk_result import HULKResult, results_from_batch
-from spikeseg_ros.spiking.trace import ChainGeometry, SpikeTrace
+from spikeseg_ros.spiking.trace import ChainGeometry, ClassSpikes, SpikeTrace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from spikeseg_ros.algorithms.hulk_inputs import Array, Size, Starts
     from spikeseg_ros.algorithms.hulk_patches import Memory, Network
@@ -170,8 +172,8 @@ class HULKDecoder(torch.nn.Module):
 
         Args:
             trace: Record of the window.
-            max_instances: Unravel this many class spikes at most; of more, those of the highest
-                potential are kept (the earlier of equals), and n_dropped counts the rest.
+            max_instances: Unravel this many class spikes at most; of more, a choice that covers
+                the field evenly is kept (see `spread`), and n_dropped counts the rest.
             mode: 'causal' or 'weights'.
             threshold: Weights above it count as connections.
             keep_empty: Keep instances without a pixel; their boxes have x_max < x_min.
@@ -189,8 +191,7 @@ class HULKDecoder(torch.nn.Module):
         classes, total = trace.classes, len(trace.classes)
         chosen = np.arange(total)
         if max_instances is not None and total > max_instances:
-            strongest = np.argsort(-classes.potential, kind='stable')[:max_instances]
-            chosen = np.sort(strongest)
+            chosen = np.sort(spread(classes, max_instances))
         spikes = np.stack(
             [
                 column[chosen].astype(np.int64)
@@ -458,6 +459,33 @@ class HULKDecoder(torch.nn.Module):
             )
             raise HULKRuntimeError(msg)
         check_trace(trace)
+
+
+def spread(classes: ClassSpikes, count: int) -> NDArray[np.intp]:
+    """Choose class spikes so that every place keeps its strongest ones.
+
+    The class maps are divided into blocks of 2 x 2 cells. The strongest spike of every block comes
+    first, then the second of every block, and so on; within a round the stronger come first, and
+    of equals the earlier. Taking the strongest of all instead would spend the whole number on one
+    large object.
+
+    Args:
+        classes: The spikes, N.
+        count: Number to choose.
+
+    Returns:
+        Indices of the chosen spikes, shape (min(N, count),).
+    """
+    strength = np.argsort(-classes.potential, kind='stable')
+    block = (classes.class_id.astype(np.int64) << 40) | (classes.y.astype(np.int64) // 2 << 20)
+    block |= classes.x.astype(np.int64) // 2
+    grouped = strength[np.argsort(block[strength], kind='stable')]
+    first = np.r_[True, np.diff(block[grouped]) != 0]
+    starts = np.flatnonzero(first)
+    place = np.arange(len(grouped)) - np.repeat(starts, np.diff(np.r_[starts, len(grouped)]))
+    turn = np.empty(len(grouped), np.int64)
+    turn[grouped] = place
+    return strength[np.argsort(turn[strength], kind='stable')][:count]
 
 
 def _pair(values: Sequence[int], name: str) -> tuple[int, int]:

@@ -95,8 +95,9 @@ class SpikeSegConfig:
         dynamic=True,
     )
     max_instances: int = option(
-        600,
-        'Class spikes unravelled per window at most; the strongest are kept.',
+        400,
+        'Class spikes unravelled per window at most; of more, the strongest of every place are '
+        'kept.',
         low=1,
         high=10_000,
         dynamic=True,

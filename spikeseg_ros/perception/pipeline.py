@@ -11,11 +11,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
+
+from spikeseg_ros.perception.segmenter import StagedSegmenter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,6 +109,8 @@ class Pipeline:
         self._cost: float | None = None
         self._latencies: deque[int] = deque(maxlen=_SAMPLES)
         self._reset_requested = False
+        self._ahead: tuple[Any, int, Future[Any]] | None = None
+        self._thread: ThreadPoolExecutor | None = None
 
     def tick(self, now: int | None = None) -> Tick[Any] | None:
         """Process the next window that is due, shedding what cannot be caught up with.
@@ -123,6 +128,8 @@ class Pipeline:
         while len(self._pending) > self._affordable():
             self._pending.popleft()
             self.counters.shed += 1
+        if isinstance(self.segmenter, StagedSegmenter):
+            return self._staged(self.segmenter, now)
         while self._pending:
             tick = self._process(self._pending.popleft())
             if tick is not None:
@@ -190,6 +197,7 @@ class Pipeline:
         try:
             if self._reset_requested:
                 self._reset_requested = False
+                self._drop_ahead()
                 self.counters.shed += len(self._pending)
                 self._pending.clear()
                 self.source.reset()
@@ -218,6 +226,62 @@ class Pipeline:
             self._failed('window', err)
             self._epoch = None
             return None
+        return self._finished(frame, result, started)
+
+    def _staged(self, segmenter: StagedSegmenter, now: int | None) -> Tick[Any] | None:
+        """Complete one window while the network already runs on the next one, if there is one.
+
+        The state is (tracks, memory): the second half of a window never waits for the network of
+        the next one, and both halves see the windows in order.
+        """
+        while self._ahead is not None or self._pending:
+            if self._ahead is None:
+                self._ahead = self._submit(segmenter, self._pending.popleft())
+            frame, started, future = self._ahead
+            self._ahead = None
+            try:
+                fired, memory = future.result()
+                if self._epoch is not None and frame.epoch != self._epoch:
+                    self.reset_state()
+                self._epoch = frame.epoch
+                self._state = self._state._replace(encoder=memory)
+                if not self._pending:
+                    self._collect(time.monotonic_ns() if now is None else now)
+                if self._pending and self._pending[0].epoch == frame.epoch:
+                    self._ahead = self._submit(segmenter, self._pending.popleft())
+                with _inference_mode():
+                    result, tracker = segmenter.complete(fired, self._state.tracker)
+                self._state = self._state._replace(tracker=tracker)
+            except Exception as err:
+                self._drop_ahead()
+                self._failed('window', err)
+                self._epoch = None
+                continue
+            return self._finished(frame, result, started)
+        return None
+
+    def _submit(self, segmenter: StagedSegmenter, frame: Any) -> tuple[Any, int, Future[Any]]:
+        """Start the network on a frame in the second thread."""
+        fresh = self._epoch is None or frame.epoch != self._epoch
+        memory = None if fresh else self._state.encoder
+
+        def prepare() -> Any:
+            with _inference_mode():
+                return segmenter.prepare(frame, memory)
+
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, 'network')
+        return frame, time.monotonic_ns(), self._thread.submit(prepare)
+
+    def _drop_ahead(self) -> None:
+        """Wait for the network and forget what it works on."""
+        if self._ahead is not None:
+            self._ahead[2].exception()
+            self._ahead = None
+            self.counters.shed += 1
+
+    def _finished(self, frame: Any, result: Result, started: int) -> Tick[Any]:
+        """Count a result and return its tick."""
         tick = Tick(frame, result, started, time.monotonic_ns())
         self.counters.processed += 1
         self.counters.objects += len(result.objects)

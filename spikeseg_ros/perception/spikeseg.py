@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -33,7 +32,12 @@ from spikeseg_ros.perception.segmenter import ClassLabel, ImageFrame
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spikeseg_ros.algorithms import Instance, InstanceBatch
+    from spikeseg_ros.algorithms import (
+        Instance,
+        InstanceBatch,
+        ObjectCandidate,
+        TrackAssignment,
+    )
     from spikeseg_ros.events.types import EventWindow
     from spikeseg_ros.models.chain import EncoderState
     from spikeseg_ros.perception.config import PerceptionConfig
@@ -67,6 +71,34 @@ class SpikeSegState(NamedTuple):
 
     tracker: TrackerState = TrackerState()
     encoder: EncoderState | None = None
+
+
+class Fired(NamedTuple):
+    """What the network made of one window or image.
+
+    Attributes:
+        frame: The input.
+        trace: Record of the spikes; valid until the next but one call of prepare.
+        seconds: Seconds by stage.
+    """
+
+    frame: EventWindow | ImageFrame
+    trace: SpikeTrace
+    seconds: dict[str, float]
+
+
+class _Clock:
+    """Seconds by stage, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        """Note that a stage ended."""
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
 
 
 class LazyInstances(Sequence['Instance']):
@@ -178,58 +210,60 @@ class SpikeSegSegmenter:
     ) -> tuple[Result, SpikeSegState]:
         """Segment one window of events or one image.
 
-        An image is seen as events: its local contrast, brightest first (rank-order latency).
+        An image is seen as events: its local contrast, strongest first (rank-order latency).
         """
-        marks = [('start', time.perf_counter())]
+        fired, memory = self.prepare(frame, state.encoder)
+        result, tracker = self.complete(fired, state.tracker)
+        return result, SpikeSegState(tracker, memory)
 
-        def mark(stage: str) -> None:
-            marks.append((stage, time.perf_counter()))
+    def prepare(
+        self, frame: EventWindow | ImageFrame, memory: EncoderState | None
+    ) -> tuple[Fired, EncoderState | None]:
+        """Run the network: the first half of segment.
 
+        It may run in one thread while complete runs on the window before in another; not further
+        ahead, because the record lives in buffers that are used in turn.
+
+        Args:
+            frame: Window of events or image.
+            memory: Membrane potentials that the previous call returned; None at the beginning.
+        """
+        clock = _Clock()
         if isinstance(frame, ImageFrame):
-            height, width = frame.image.shape[:2]
             inputs = contrast_spikes(frame.image, self.config.spikeseg.steps, self._polarities)
-            columns, rows = None, None
-            n_events, duration = 0, 0
         else:
-            height, width, duration = frame.height, frame.width, frame.duration
+            inputs = self._bin(frame.events, frame.t_start, frame.t_end, frame.height, frame.width)
+        clock.mark('bin')
+        trace, memory = self._encode(inputs, memory)
+        clock.mark('encoder')
+        return Fired(frame, trace, clock.seconds), memory
+
+    def complete(self, fired: Fired, tracker: TrackerState) -> tuple[Result, TrackerState]:
+        """Turn what fired into objects with tracks: the second half of segment.
+
+        Args:
+            fired: What prepare returned.
+            tracker: Tracks that the previous call returned; TrackerState() at the beginning.
+        """
+        frame, trace = fired.frame, fired.trace
+        columns = rows = None
+        n_events = duration = 0
+        if not isinstance(frame, ImageFrame):
             columns, rows = frame.events.x, frame.events.y
-            n_events = len(frame.events)
-            inputs = self._bin(frame.events, frame.t_start, frame.t_end, height, width)
-        mark('bin')
-        trace, memory = self._encode(inputs, state.encoder)
-        mark('encoder')
+            n_events, duration = len(frame.events), frame.duration
+        height, width = trace.geometry.height, trace.geometry.width
         options = self.config.spikeseg
+        clock = _Clock()
         batch = self.hulk.instances_from_trace(
             trace, options.max_instances, mode=options.hulk_mode
         )
-        mark('hulk')
+        clock.mark('hulk')
         found = objects_from_batch(batch, columns, rows, self._object_options(height, width))
-        mark('objects')
-        tracker = state.tracker
+        clock.mark('objects')
         tracks = None
         if self.config.tracking.enabled:
             tracks, tracker = update(tracker, found.objects, frame.stamp, self._tracker)
-        mark('tracks')
-        names = {label.id: label.name for label in self.labels}
-        objects = []
-        for number, item in enumerate(found.objects):
-            track = tracks[number] if tracks is not None else None
-            objects.append(
-                SegmentedObject(
-                    object_id=item.object_id,
-                    box=item.box,
-                    mask=item.mask,
-                    class_id=item.class_id + 1,
-                    class_name=names.get(item.class_id + 1, ''),
-                    score=item.score,
-                    centroid=item.centroid,
-                    n_events=item.n_events,
-                    instance_ids=item.instance_ids,
-                    track_id=track.track_id if track else 0,
-                    track_age=track.age if track else 0,
-                    velocity=track.velocity if track else (0.0, 0.0),
-                )
-            )
+        clock.mark('tracks')
         result = Result(
             stamp=frame.stamp,
             duration=duration,
@@ -237,7 +271,10 @@ class SpikeSegSegmenter:
             width=width,
             height=height,
             model=self.family,
-            objects=tuple(objects),
+            objects=tuple(
+                self._object(item, tracks[number] if tracks is not None else None)
+                for number, item in enumerate(found.objects)
+            ),
             instances=LazyInstances(batch),
             object_of_instance=dict(
                 zip(batch.ids.tolist(), found.of_instance.tolist(), strict=True)
@@ -246,9 +283,27 @@ class SpikeSegSegmenter:
             epoch=frame.epoch,
             index=frame.index,
             spikes={**trace.counts, 'dropped': batch.n_dropped},
-            timings={name: stop - start for (_, start), (name, stop) in itertools.pairwise(marks)},
+            timings={**fired.seconds, **clock.seconds},
         )
-        return result, SpikeSegState(tracker, memory)
+        return result, tracker
+
+    def _object(self, item: ObjectCandidate, track: TrackAssignment | None) -> SegmentedObject:
+        """Return an object of the window in the form of the results."""
+        label = item.class_id + 1
+        return SegmentedObject(
+            object_id=item.object_id,
+            box=item.box,
+            mask=item.mask,
+            class_id=label,
+            class_name=self.labels[label].name,
+            score=item.score,
+            centroid=item.centroid,
+            n_events=item.n_events,
+            instance_ids=item.instance_ids,
+            track_id=track.track_id if track else 0,
+            track_age=track.age if track else 0,
+            velocity=track.velocity if track else (0.0, 0.0),
+        )
 
     def _bin(
         self, events: Events, start: int, end: int, height: int, width: int

@@ -152,7 +152,7 @@ def test_receptive_field_of_the_strided_pool_needs_two_words_a_row():
     assert tuple(batch.boxes[0, 2:] - batch.boxes[0, :2] + 1) == (113, 113)
 
 
-def test_strongest_spikes_are_kept_and_the_rest_counted():
+def test_a_choice_of_spikes_covers_the_field_and_the_rest_is_counted():
     geometry = GEOMETRIES['two polarities, three classes']
     trace, weights = random_trace(geometry, 15), random_weights(geometry, 16)
     hulk = decoder(geometry, weights)
@@ -160,9 +160,15 @@ def test_strongest_spikes_are_kept_and_the_rest_counted():
     few = hulk.instances_from_trace(trace, 10, keep_empty=True)
     assert (len(few), few.n_spikes) == (10, len(trace.classes))
     assert few.n_dropped == len(trace.classes) - 10
-    potential = trace.classes.potential
-    expected = sorted(sorted(range(len(potential)), key=lambda i: (-potential[i], i))[:10])
-    assert few.ids.tolist() == expected
+    classes = trace.classes
+    blocks = list(zip(classes.class_id, classes.y // 2, classes.x // 2, strict=True))
+    turns = []
+    for i, block in enumerate(blocks):
+        rivals = [j for j, other in enumerate(blocks) if other == block]
+        order = sorted(rivals, key=lambda j: (-classes.potential[j], j))
+        turns.append(order.index(i))
+    ranked = sorted(range(len(blocks)), key=lambda i: (turns[i], -classes.potential[i], i))
+    assert few.ids.tolist() == sorted(ranked[:10])
     np.testing.assert_array_equal(few.rows, everything.select(few.ids).rows)
     assert hulk.instances_from_trace(trace, 10**6).n_dropped == 0
     assert len(hulk.instances_from_trace(trace, 0)) == 0

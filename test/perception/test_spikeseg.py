@@ -12,6 +12,7 @@ import pytest
 from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.images.contrast import contrast_spikes
 from spikeseg_ros.perception.config import ConfigError, PerceptionConfig, from_flat
+from spikeseg_ros.perception.pipeline import Pipeline
 from spikeseg_ros.perception.registry import create
 from spikeseg_ros.perception.result import Result
 from spikeseg_ros.perception.segmenter import ImageFrame, Segmenter
@@ -207,6 +208,61 @@ def test_missing_cuda_is_refused_when_the_network_is_loaded() -> None:
 def test_bad_weights_are_refused_when_the_network_is_loaded(name: str) -> None:
     with pytest.raises(ValueError, match=name.split('/')[-1].split('.')[0]):
         create(replace(PerceptionConfig(), weights=name))
+
+
+class _Source:
+    """Gives out windows in portions, as a stream would."""
+
+    def __init__(self, portions: list[list[EventWindow]]) -> None:
+        self.portions = portions
+        self.counters = object()
+
+    def poll(self, now: int) -> list[EventWindow]:
+        return self.portions.pop(0) if self.portions else []
+
+    def reset(self) -> None:
+        self.portions.clear()
+
+
+@pytest.mark.parametrize('portions', [[5], [1, 1, 1, 1, 1], [2, 0, 3], [1, 4]])
+@pytest.mark.parametrize('streaming', [False, True])
+def test_overlapping_windows_give_the_same_results(portions: list[int], streaming: bool) -> None:
+    config = from_flat({'device': 'cpu', 'spikeseg.streaming': streaming})
+    expected = _run(create(config))
+    windows = _windows()
+    given = [[windows.pop(0) for _ in range(count)] for count in portions]
+    pipeline = Pipeline(create(config), _Source(given))
+    found = []
+    for _ in range(20):
+        tick = pipeline.tick(0)
+        if tick is not None:
+            found.append(tick.result)
+    assert pipeline.counters.processed == len(expected) == len(found)
+    assert pipeline.counters.errors == 0
+    for one, two in zip(expected, found, strict=True):
+        assert (one.index, one.spikes) == (two.index, two.spikes)
+        assert (one.object_mask() == two.object_mask()).all()
+        assert [a.track_id for a in one.objects] == [b.track_id for b in two.objects]
+
+
+def test_a_window_that_fails_costs_that_window_and_the_state_only() -> None:
+    windows = _windows()
+    windows[2] = replace(windows[2], width=2, height=2)
+    pipeline = Pipeline(_segmenter(), _Source([[window] for window in windows]))
+    found = [tick.result.index for _ in range(20) if (tick := pipeline.tick(0)) is not None]
+    assert found == [0, 1, 3, 4]
+    assert pipeline.counters.errors == 1
+    assert 'too small' in pipeline.counters.last_error
+
+
+def test_a_new_epoch_starts_with_new_tracks() -> None:
+    windows = [replace(w, epoch=int(w.index >= 4)) for w in _windows()]
+    pipeline = Pipeline(_segmenter(), _Source([windows]))
+    ages = []
+    for _ in range(10):
+        if (tick := pipeline.tick(0)) is not None:
+            ages.append(max(item.track_age for item in tick.result.objects))
+    assert ages == [1, 2, 3, 4, 1]
 
 
 @pytest.mark.gpu
