@@ -203,7 +203,7 @@ def _run(
             'sensor_width': played.width,
             'sensor_height': played.height,
         }
-        extra = ('--params-file', args.params) if args.params else ()
+        extra = ('--params-file', str(Path(args.params).resolve())) if args.params else ()
         graph.start('perception_node', parameters, arguments=(*space, *extra))
         graph.start(
             'visualizer_node', {'events_topic': played.topic, 'always': True}, arguments=space

@@ -89,6 +89,7 @@ class Graph:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=self.environment,
+                cwd=self.logs,  # a source folder here would hide the built package
                 start_new_session=True,
             )
         node = NodeProcess(name, process, log, finishes)

@@ -154,7 +154,7 @@ def test_bad_and_fixed_parameters_are_refused(client: Any) -> None:
         (double('objects.smash_threshold', 1.5), 'smash_threshold'),
         (integer('objects.min_events', -1), 'objects.min_events'),
         (text('objects.linkage', 'magic'), 'threshold, average, argmax'),
-        (text('objects.min_events', 'many'), 'INTEGER'),
+        (text('objects.min_events', 'many'), 'Wrong parameter type'),
         (text('device', 'cuda'), 'read-only'),
         (text('weights', '/tmp/other'), 'read-only'),
         (text('model', 'spikeseg'), 'read-only'),
