@@ -293,7 +293,8 @@ def _judge(
                 f'{score.switches} changes of track',
             ),
         ]
-    pictures = monitor.pictures[: max(1, len(seen))]
+    end = played.start + played.duration
+    pictures = [picture for stamp, picture in monitor.pictures if stamp <= end]
     if pictures:
         picks = np.linspace(0, len(pictures) - 1, min(SHEET_PICTURES, len(pictures)))
         sheet = contact_sheet([pictures[int(index)] for index in picks], columns=4)

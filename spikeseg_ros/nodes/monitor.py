@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 
 from spikeseg_ros.images import image_to_rgb
 from spikeseg_ros.msg import SegmentedObjectArray
-from spikeseg_ros.nodes.messages import from_object_array
+from spikeseg_ros.nodes.messages import from_object_array, to_nanoseconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,8 @@ class Monitor:
 
     Attributes:
         results: Published results in order.
-        pictures: Overlays (at most 400, thinned out evenly), each (H, W, 3), uint8, RGB.
+        pictures: Overlays with their stamps [ns] (at most 400, thinned out evenly), each of shape
+            (H, W, 3), uint8, RGB.
         shed: Windows that were not processed.
         dropped: Packets dropped by the perception.
         lost: Packets that never arrived.
@@ -50,7 +51,7 @@ class Monitor:
             rate: Pictures per second of the video.
         """
         self.results: list[Result] = []
-        self.pictures: list[NDArray[np.uint8]] = []
+        self.pictures: list[tuple[int, NDArray[np.uint8]]] = []
         self.shed = self.dropped = self.lost = 0
         self.latency: tuple[str, str] | None = None
         self._video, self._rate = video, rate
@@ -154,7 +155,7 @@ class Monitor:
             self._writer = cv2.VideoWriter(str(self._video), code, self._rate, size)
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         if self._count % self._stride == 0:
-            self.pictures.append(picture)
+            self.pictures.append((to_nanoseconds(message.header.stamp), picture))
             if len(self.pictures) > MAX_PICTURES:
                 self.pictures = self.pictures[::2]
                 self._stride *= 2
