@@ -51,6 +51,26 @@ class Connections:
         return Connections(starts.astype(np.int64), np.ascontiguousarray(taps, np.int64))
 
 
+    def laid_out(self, shape: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], ...]:
+        """Return starts and taps as the causal kernel reads them, both uint64.
+
+        Args:
+            shape: (rows, columns, channels) of the layer they come from.
+
+        Returns:
+            Starts, and taps with the offset of their cell from the first of the kernel and
+            whether they are the last of their place, (M, 5).
+        """
+        rows, columns, sources = self.taps.T
+        offsets = (rows * int(shape[1]) + columns) * int(shape[2]) + sources
+        last = np.ones(len(self.taps), np.int64)
+        last[:-1] = (np.diff(rows) != 0) | (np.diff(columns) != 0)
+        # The last place of a map may be the first of the next.
+        last[self.starts[1:][self.starts[1:] > 0] - 1] = 1
+        taps = np.column_stack([self.taps, offsets, last])
+        return self.starts.astype(np.uint64), np.ascontiguousarray(taps).astype(np.uint64)
+
+
 Network = tuple[Connections, Connections, Connections]
 
 
@@ -96,17 +116,18 @@ class Memory:
 
     Attributes:
         key: What the sizes depend on, see key_of.
-        times: Steps of the spikes of input, pool1 and pool2 (see hulk_causal.mark_steps), uint64.
-        base: Patch numbers of them, shaped as times (those of the input are not read), int32.
-        done: Which steps have a patch, shaped as base, uint64.
+        times: Steps of the spikes of input, pool1 and pool2 (see hulk_causal.mark_steps): uint16
+            where the steps of a window fit, which takes less of the caches, otherwise uint64.
+        base: Patch numbers of pool1 and pool2, flat, uint32.
+        done: Which steps of them have a patch, flat, typed as times.
         patches: Room for the patches of pool1 and pool2, (M, size, words), uint64.
         fired: Room for the conv1 activity of the patches of pool2, (M, C1 * words), uint64.
     """
 
     key: tuple[Any, ...]
-    times: tuple[NDArray[np.uint64], ...]
-    base: tuple[NDArray[np.int32], ...]
-    done: tuple[NDArray[np.uint64], ...]
+    times: tuple[NDArray[Any], ...]
+    base: tuple[NDArray[np.uint32], ...]
+    done: tuple[NDArray[Any], ...]
     patches: tuple[NDArray[np.uint64], ...]
     fired: NDArray[np.uint64]
 
@@ -124,13 +145,14 @@ class Memory:
         size1 = geometry.pool_kernels[0] - 1 + geometry.conv_kernels[0]
         span = geometry.pool_kernels[1] - 1 + geometry.conv_kernels[1] - 1
         size2 = span * geometry.pool_strides[0] + size1
+        word = np.uint16 if trace.steps <= 16 else np.uint64
         # Spikes of one word of steps are numbered in a row.
         room = max(MAX_TRACES, 64)
         return Memory(
             key=Memory.key_of(trace),
-            times=tuple(np.empty(count * per_cell, np.uint64) for count in cells),
-            base=tuple(np.empty(count * per_cell, np.int32) for count in cells),
-            done=tuple(np.empty(count * per_cell, np.uint64) for count in cells),
+            times=tuple(np.empty((count, per_cell), word) for count in cells),
+            base=tuple(np.empty(count * per_cell, np.uint32) for count in cells[1:]),
+            done=tuple(np.empty(count * per_cell, word) for count in cells[1:]),
             patches=(
                 np.empty(
                     (room, 1, 1) if size1**2 <= 64 else (room, size1, (size1 + 63) // 64),
@@ -200,8 +222,9 @@ def _causal(
     """Run the causal kernel; the arguments are its own and those of unravel_patches."""
     geometry = trace.geometry
     memory = _take(spare, trace)
+    shapes = np.array([v.shape[1:] for v in (trace.inputs, trace.pool1, trace.pool2)], np.uint64)
     inputs, pool1, since1, pool2, since2 = (
-        np.ascontiguousarray(values).reshape(-1)
+        np.ascontiguousarray(values).reshape(trace.steps, math.prod(values.shape[1:]))
         for values in (
             trace.inputs,
             trace.pool1,
@@ -210,29 +233,27 @@ def _causal(
             trace.pool2_since,
         )
     )
-    shapes = np.array([v.shape[1:] for v in (trace.inputs, trace.pool1, trace.pool2)], np.int64)
     window1, window2 = (kernel**2 for kernel in geometry.pool_kernels)
     for layer, values, last in ((0, inputs, 255), (1, pool1, window1), (2, pool2, window2)):
-        if layer == 0 and not gated:
-            continue
-        blocks = values[: len(values) // 8 * 8].view('<u8').astype(np.uint64, copy=False)
-        area = int(shapes[layer].prod())
-        hulk_causal.mark_steps(values, blocks, area, last, memory.times[layer], memory.base[layer])
-    first, second, third = network
+        if layer > 0 or gated:
+            hulk_causal.mark_steps(values, np.uint8(last), memory.times[layer])
+    for base in memory.base:
+        base.fill(0)
+    taps = [item.laid_out(shape) for item, shape in zip(network, shapes, strict=True)]
     arguments: list[Any] = [
         gated,
         *memory.times,
         *(pool1, since1, pool2, since2),
-        spikes,
-        np.lexsort((spikes[:, 3], spikes[:, 2])),
-        *(first.starts, first.taps, second.starts, second.taps, third.starts, third.taps),
-        sizes,
+        spikes.astype(np.uint64),
+        np.lexsort((spikes[:, 3], spikes[:, 2])).astype(np.uint64),
+        *(*taps[0], *taps[1], *taps[2]),
+        sizes.astype(np.uint64),
         shapes,
-        *(memory.base[1], memory.done[1], memory.patches[0]),
-        *(memory.base[2], memory.done[2], memory.patches[1]),
+        *(memory.base[0], memory.done[0], memory.patches[0]),
+        *(memory.base[1], memory.done[1], memory.patches[1]),
         memory.fired,
-        np.empty((shapes[1, 2] + shapes[2, 2]) * -(-trace.steps // 64), np.uint64),
-        np.zeros(2, np.int64),
+        np.empty(int(shapes[1, 2] + shapes[2, 2]) * -(-trace.steps // 64), np.uint64),
+        np.zeros(2, np.uint64),
         rows,
         words,
     ]
