@@ -58,22 +58,22 @@ def mark_steps(spikes: Any, last: Any, times: Any) -> None:
     Args:
         spikes: Spikes (T, H * W * C), uint8; values above last are no spikes.
         last: Largest valid value, uint8.
-        times: Receives bit t % B of entry (cell, t // B), where B is its number of bits,
-            (H * W * C, words), uint64, or uint16 with one word.
+        times: Receives bit t % B of entry (t // B, cell), where B is its number of bits,
+            (words, H * W * C), uint64, or uint16 with one word.
     """
-    # Without a branch, many cells are marked by one instruction.
-    bits, one = 8 * times.itemsize, times.dtype.type(1)
-    for begin in range(0, spikes.shape[1], _RUN):
-        end = min(begin + _RUN, spikes.shape[1])
-        for word in range(times.shape[1]):
-            for cell in range(begin, end):
-                times[cell, word] = 0
+    # Without a branch and along rows, many cells are marked by one instruction.
+    bits, none, one = 8 * times.itemsize, times.dtype.type(0), times.dtype.type(1)
+    cells = spikes.shape[1]
+    times[:] = none
+    for begin in range(0, cells, _RUN):
         for t in range(spikes.shape[0]):
-            word, shift = t // bits, times.dtype.type(t % bits)
-            for cell in range(begin, end):
+            values = spikes[t, begin : min(begin + _RUN, cells)]
+            marks = times[t // bits, begin : min(begin + _RUN, cells)]
+            bit = times.dtype.type(one << times.dtype.type(t % bits))
+            for cell in range(np.uint64(values.shape[0])):
                 # 0 is no spike either: it becomes 255.
-                valid = np.uint8(spikes[t, cell] - np.uint8(1)) < last
-                times[cell, word] |= (one * valid) << shift
+                valid = np.uint8(values[cell] - np.uint8(1)) < last
+                marks[cell] |= bit if valid else none
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -186,7 +186,7 @@ def _pixels(
                 continue
             fires = True
             if gated:
-                fires = times0[origin + taps1[tap, _THREE], word] & steps != 0
+                fires = times0[word, origin + taps1[tap, _THREE]] & steps != 0
             column = right + dx
             if side > 0:
                 packed |= np.uint64(fires) << ((down + dy) * side + column)
@@ -255,8 +255,8 @@ def causal(
         sizes: kernels of conv1..3, kernels of the pools, strides of the pools, T, (8,).
         shapes: (rows, columns, channels) of input, pool1, pool2, (3, 3).
         base1: Number of the first patch of every word of steps of pool1, plus 1; 0
-            before the first use, shaped as times1, uint32.
-        done1: Room for the steps that have a patch, shaped and typed as times1.
+            before the first use, flat, by cell, then word, uint32.
+        done1: Room for the steps that have a patch, shaped as base1, typed as times1.
         patches1: Room for the patches, (M1 >= 64, size, words), uint64; (M1, 1, 1) where a whole
             patch fits into one word.
         base2: Likewise for pool2.
@@ -296,7 +296,7 @@ def causal(
                 if y2 >= height2 or x2 >= width2:
                     continue
                 cell2 = (y2 * width2 + x2) * maps2 + map2
-                fired2 = np.uint64(times2[cell2, word2])
+                fired2 = np.uint64(times2[word2, cell2])
                 hits2 = fired2 & span3
                 if hits2 == 0:
                     continue
@@ -341,7 +341,7 @@ def causal(
                                 if not inside and (y1 >= height1 or x1 >= width1):
                                     continue
                                 cell1 = origin2 + taps2[tap2, _THREE]
-                                fired1 = np.uint64(times1[cell1, word1])
+                                fired1 = np.uint64(times1[word1, cell1])
                                 hits1 = fired1 & span2
                                 if hits1 != 0:
                                     map1 = taps2[tap2, _TWO]

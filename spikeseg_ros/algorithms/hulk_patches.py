@@ -150,7 +150,7 @@ class Memory:
         room = max(MAX_TRACES, 64)
         return Memory(
             key=Memory.key_of(trace),
-            times=tuple(np.empty((count, per_cell), word) for count in cells),
+            times=tuple(np.empty((per_cell, count), word) for count in cells),
             base=tuple(np.empty(count * per_cell, np.uint32) for count in cells[1:]),
             done=tuple(np.empty(count * per_cell, word) for count in cells[1:]),
             patches=(
