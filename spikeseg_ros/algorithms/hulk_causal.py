@@ -87,7 +87,7 @@ def _span(word: Any, first: Any, last: Any) -> Any:
     return bits
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _number(count: Any, base: Any, done: Any, used: Any, layer: Any, at: Any, room: Any) -> None:
     """Take numbers for the patches of a word of count steps."""
     if used[layer] + count > room:
@@ -123,10 +123,9 @@ def _or_packed(targets: Any, i: Any, bits: Any, side: Any, top: Any, left: Any) 
     """OR a patch of side x side bits in one word into the larger patch i."""
     row_of_ones = (_ONE << side) - _ONE
     if targets.shape[2] == 1:
-        while bits != 0:
-            targets[i, top, _ZERO] |= (bits & row_of_ones) << left
+        for row in range(side):
+            targets[i, top + row, _ZERO] |= (bits & row_of_ones) << left
             bits >>= side
-            top += _ONE
         return
     word, shift = left >> _SIX, left & _LOW
     spills = shift + side > np.uint64(64)
@@ -224,6 +223,8 @@ def causal(
     patches2: Any,
     fired: Any,
     active: Any,
+    found: Any,
+    places: Any,
     used: Any,
     rows: Any,
     words: Any,
@@ -232,7 +233,7 @@ def causal(
 
     All arrays are arguments of their own: out of tuples, or made here, they would be
     reference-counted in the inner loops. Numbers are uint64 where nothing else is said; a tap is
-    (dy, dx, input map, offset of its cell, whether it is the last one of its place).
+    (dy, dx, input map, offset of its cell).
 
     Args:
         gated: Whether only pixels that fired count; otherwise all pixels under conv1 weights.
@@ -247,7 +248,7 @@ def causal(
         spikes: (step, class, row, column, since) per class spike, (N, 5).
         order: Order in which they are traced, (N,); fastest where neighbours follow each other.
         starts1: First tap of every conv1 map, and the number of taps, (C1 + 1,).
-        taps1: Taps, the weights that count as connections, (M, 5).
+        taps1: Taps, the weights that count as connections, (M, 4).
         starts2: Likewise for conv2.
         taps2: Likewise for conv2.
         starts3: Likewise for the class layer.
@@ -264,13 +265,20 @@ def causal(
         patches2: Likewise for pool2, (M2 >= 64, size, words), uint64.
         fired: Room for the conv1 activity of the patches of pool2, (M2, C1 * ceil(T / 64)).
         active: Room for the activity of a class spike, ((C1 + C2) * ceil(T / 64),), uint64.
+        found: Room for the taps of a map of conv2, and one more.
+        places: Zeros for the places of a kernel of conv2, squared; are zeros afterwards.
         used: Zeros, receives the numbers given to patches of pool1, pool2, (2,).
         rows: Zeros, receives the masks, (N, S, R), uint64.
         words: Zeros, receives the hashes, (N, W), uint64.
     """
     kernel1, kernel2, kernel3 = sizes[_ZERO], sizes[_ONE], sizes[_TWO]
     pad1, pad2, pad3 = kernel1 >> _ONE, kernel2 >> _ONE, kernel3 >> _ONE
-    window1, window2, stride1, stride2 = sizes[_THREE], sizes[_FOUR], sizes[np.uint64(5)], sizes[_SIX]
+    window1, window2, stride1, stride2 = (
+        sizes[_THREE],
+        sizes[_FOUR],
+        sizes[np.uint64(5)],
+        sizes[_SIX],
+    )
     steps = sizes[np.uint64(7)]
     height1, width1, maps1 = shapes[_ONE, _ZERO], shapes[_ONE, _ONE], shapes[_ONE, _TWO]
     height2, width2, maps2 = shapes[_TWO, _ZERO], shapes[_TWO, _ONE], shapes[_TWO, _TWO]
@@ -331,29 +339,35 @@ def causal(
                             and left2 + kernel2 <= width1
                         )
                         origin2 = (top2 * width1 + left2) * maps1
-                        gathered = _ZERO
                         for word1 in range(first2 >> _SIX, (t2 >> _SIX) + _ONE):
                             span2 = _span(word1, first2, t2)
+                            # First which taps fired, without a branch that nobody can foresee.
+                            count = _ZERO
                             for tap2 in range(starts2[map2], starts2[map2 + _ONE]):
-                                dy1, dx1 = taps2[tap2, _ZERO], taps2[tap2, _ONE]
-                                y1, x1 = top2 + dy1, left2 + dx1
-                                # All taps of a place are skipped or none.
-                                if not inside and (y1 >= height1 or x1 >= width1):
+                                if not inside and (
+                                    top2 + taps2[tap2, _ZERO] >= height1
+                                    or left2 + taps2[tap2, _ONE] >= width1
+                                ):
                                     continue
+                                bits = times1[word1, origin2 + taps2[tap2, _THREE]] & span2
+                                found[count] = tap2
+                                count += np.uint64(bits != 0)
+                            for entry in range(count):
+                                tap2 = found[entry]
+                                dy1, dx1 = taps2[tap2, _ZERO], taps2[tap2, _ONE]
+                                map1 = taps2[tap2, _TWO]
+                                y1, x1 = top2 + dy1, left2 + dx1
                                 cell1 = origin2 + taps2[tap2, _THREE]
                                 fired1 = np.uint64(times1[word1, cell1])
                                 hits1 = fired1 & span2
-                                if hits1 != 0:
-                                    map1 = taps2[tap2, _TWO]
-                                    fired[slot2, map1 * per_cell + word1] |= hits1
-                                    at1 = cell1 * per_cell + word1
-                                    if base1[at1] == 0:
-                                        _number(
-                                            ones(fired1), base1, done1, used, _ZERO, at1, room1
-                                        )
-                                    before = fired1 & (_lowest(hits1) - _ONE)
-                                    slot1 = base1[at1] - _TWO + ones(before)
-                                    missing = hits1 & ~np.uint64(done1[at1])
+                                fired[slot2, map1 * per_cell + word1] |= hits1
+                                at1 = cell1 * per_cell + word1
+                                if base1[at1] == 0:
+                                    _number(ones(fired1), base1, done1, used, _ZERO, at1, room1)
+                                before = fired1 & (_lowest(hits1) - _ONE)
+                                slot1 = base1[at1] - _TWO + ones(before)
+                                missing = hits1 & ~np.uint64(done1[at1])
+                                if missing != 0:
                                     done1[at1] |= missing
                                 while hits1 != 0:
                                     bit1 = _lowest(hits1)
@@ -385,7 +399,8 @@ def causal(
                                             side1,
                                         )
                                     if side1 > 0:
-                                        gathered |= patches1[slot1, _ZERO, _ZERO]
+                                        place = dy1 * kernel2 + dx1
+                                        places[place] |= patches1[slot1, _ZERO, _ZERO]
                                         continue
                                     _or_patch(
                                         patches2,
@@ -395,12 +410,15 @@ def causal(
                                         (down2 + dy1) * stride1,
                                         (right2 + dx1) * stride1,
                                     )
-                                # The taps of a place follow each other: place its patches at once.
-                                if gathered != 0 and taps2[tap2, _FOUR] != 0:
+                        # The patches of all maps and steps at a place are placed at once.
+                        for dy1 in range(kernel2 * np.uint64(side1 > 0)):
+                            for dx1 in range(kernel2):
+                                bits = places[dy1 * kernel2 + dx1]
+                                if bits != 0:
+                                    places[dy1 * kernel2 + dx1] = 0
                                     top = (down2 + dy1) * stride1
                                     left = (right2 + dx1) * stride1
-                                    _or_packed(patches2, slot2, gathered, side1, top, left)
-                                    gathered = _ZERO
+                                    _or_packed(patches2, slot2, bits, side1, top, left)
                     _or_patch(rows, i, patches2, slot2, dy2 * stride3, dx2 * stride3)
                     for entry in range(own1):
                         active[entry] |= fired[slot2, entry]

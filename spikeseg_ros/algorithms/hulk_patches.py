@@ -50,7 +50,6 @@ class Connections:
         taps = np.stack([dy, dx, source], axis=1)
         return Connections(starts.astype(np.int64), np.ascontiguousarray(taps, np.int64))
 
-
     def laid_out(self, shape: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], ...]:
         """Return starts and taps as the causal kernel reads them, both uint64.
 
@@ -58,16 +57,12 @@ class Connections:
             shape: (rows, columns, channels) of the layer they come from.
 
         Returns:
-            Starts, and taps with the offset of their cell from the first of the kernel and
-            whether they are the last of their place, (M, 5).
+            Starts, and taps with the offset of their cell from the first of the kernel,
+            (M, 4).
         """
         rows, columns, sources = self.taps.T
         offsets = (rows * int(shape[1]) + columns) * int(shape[2]) + sources
-        last = np.ones(len(self.taps), np.int64)
-        last[:-1] = (np.diff(rows) != 0) | (np.diff(columns) != 0)
-        # The last place of a map may be the first of the next.
-        last[self.starts[1:][self.starts[1:] > 0] - 1] = 1
-        taps = np.column_stack([self.taps, offsets, last])
+        taps = np.column_stack([self.taps, offsets])
         return self.starts.astype(np.uint64), np.ascontiguousarray(taps).astype(np.uint64)
 
 
@@ -253,6 +248,8 @@ def _causal(
         *(memory.base[1], memory.done[1], memory.patches[1]),
         memory.fired,
         np.empty(int(shapes[1, 2] + shapes[2, 2]) * -(-trace.steps // 64), np.uint64),
+        np.empty(len(network[1].taps) + 1, np.uint64),
+        np.zeros(geometry.conv_kernels[1] ** 2, np.uint64),
         np.zeros(2, np.uint64),
         rows,
         words,
