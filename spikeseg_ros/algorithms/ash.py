@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numba import njit
 
 from spikeseg_ros.algorithms.errors import HashError
 
@@ -65,13 +66,35 @@ def relative_words(
         Hashes with lags as columns, shape (N, W), uint64. Activity after the class spike, which
         a causal hash does not have, is left out.
     """
-    matrix = unpack(words, n_features, n_timesteps)
-    shifted = np.zeros_like(matrix)
-    hashes, features, columns = np.nonzero(matrix)
-    lags = np.asarray(steps, np.int64)[hashes] - columns
-    causal = lags >= 0
-    shifted[hashes[causal], features[causal], lags[causal]] = True
-    return pack(shifted)
+    shifted = np.zeros_like(words)
+    _shift(words, np.asarray(steps, np.int64), n_features, n_timesteps, shifted)
+    return shifted
+
+
+@njit(cache=True, nogil=True)
+def _shift(words: Any, steps: Any, n_features: Any, n_timesteps: Any, shifted: Any) -> None:
+    """Write hashes with lags as columns.
+
+    Args:
+        words: Hashes, (N, W), uint64.
+        steps: Step of the class spike of each hash, (N,), int64.
+        n_features: Rows F.
+        n_timesteps: Columns T.
+        shifted: Zeros, receives the hashes, (N, W), uint64.
+    """
+    one = np.uint64(1)
+    for i in range(words.shape[0]):
+        for word in range(words.shape[1]):
+            bits, at = words[i, word], 64 * word
+            while bits != 0:
+                if bits & one != 0:
+                    feature = at // n_timesteps
+                    lag = steps[i] - (at - feature * n_timesteps)
+                    if feature < n_features and 0 <= lag < n_timesteps:
+                        to = feature * n_timesteps + lag
+                        shifted[i, to >> 6] |= one << np.uint64(to & 63)
+                bits >>= one
+                at += 1
 
 
 def layer_words(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from spikeseg_ros.algorithms.ash import relative_words
 from spikeseg_ros.algorithms.boxes import BoundingBox
 from spikeseg_ros.algorithms.errors import GroupingError
+from spikeseg_ros.algorithms.hulk_causal import ones
 from spikeseg_ros.algorithms.smash import group_batch
 
 if TYPE_CHECKING:
@@ -146,7 +148,6 @@ def objects_from_batch(
         kept = np.sort(kept[np.argsort(-counts[kept], kind='stable')[: options.max_objects]])
     number = np.full(n_groups + 1, -1, np.int32)
     number[kept] = np.arange(len(kept), dtype=np.int32)
-    relative = batch.hashes('relative')
     made: list[ObjectCandidate] = []
     for group in kept:
         members = np.flatnonzero(labels == group)
@@ -166,7 +167,12 @@ def objects_from_batch(
                 n_events=n_events,
                 instance_ids=tuple(batch.ids[members].tolist()),
                 words=np.bitwise_or.reduce(batch.words[members], axis=0),
-                relative_words=np.bitwise_or.reduce(relative[members], axis=0),
+                relative_words=np.bitwise_or.reduce(
+                    relative_words(
+                        batch.words[members], batch.step[members], batch.n_features, batch.steps
+                    ),
+                    axis=0,
+                ),
             )
         )
     return WindowObjects(tuple(made), number[labels], number[of_event], n_dropped)
@@ -239,12 +245,13 @@ def _vote(
             for y in range(boxes[i, 1], boxes[i, 3] + 1):
                 for word in range(rows.shape[2]):
                     bits = rows[i, y - y0, word]
-                    x = x0 + 64 * word
+                    # Below 0 where the box begins inside the word; no set bit is left of it.
+                    shift = np.uint64(x0 + 64 * word - x_min)
                     while bits != 0:
-                        if bits & np.uint64(1):
-                            votes[y - y_min, x - x_min] += potential[i]
-                        bits >>= np.uint64(1)
-                        x += 1
+                        rest = bits & (bits - np.uint64(1))
+                        column = shift + ones((bits ^ rest) - np.uint64(1))
+                        votes[np.uint64(y - y_min), column] += potential[i]
+                        bits = rest
         for y in range(y_min, y_max + 1):
             for x in range(x_min, x_max + 1):
                 vote = votes[y - y_min, x - x_min]
