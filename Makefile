@@ -17,11 +17,12 @@ help:
 	@echo 'make test    run all tests'
 	@echo 'make bench   run the benchmarks'
 	@echo 'make lint    check style, types and the package manifest'
-	@echo 'make clean   remove what was built (.work; downloads of pip are kept by pip)'
+	@echo 'make clean   remove what was built; rm -rf .work removes the environments too'
 	@echo
 	@echo 'ROS_DISTRO=jazzy|kilted   ROS 2 of the virtual environment (default: what is sourced, or jazzy)'
 	@echo 'PYTHON=python3.12         its interpreter (3.10 to 3.13)'
-	@echo 'TORCH_SPEC=torch==2.13.0  what pip installs for torch where it is missing'
+	@echo 'TORCH_SPEC=torch==2.13.0  what pip installs where torch is missing (2.2 or newer); only for the CPU:'
+	@echo '                          "torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu"'
 	@echo 'demo:  BAG=path MODEL=name OUT=$(OUT) ARGS="..."'
 	@echo 'test:  ARGS="test/events -k evt3"'
 	@echo 'bench: ARGS="events encoder --quick"'
@@ -42,4 +43,4 @@ lint: build
 	@scripts/run.sh scripts/lint.sh
 
 clean:
-	rm -rf .work/*/build .work/*/install .work/*/log .work/*/*.stamp .work/pip
+	rm -rf .work/*/{build,install,src,log,numba,build.stamp} .work/pip

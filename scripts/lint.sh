@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Checks style, types and the package manifests; runs everything, then fails where anything failed.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 failed=0
 check() {

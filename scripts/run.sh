@@ -3,6 +3,7 @@
 # Runs a command in the built environment, on a ROS domain of its own: scripts/run.sh COMMAND [ARGUMENT ...]
 set -euo pipefail
 
+# shellcheck source=scripts/setup.bash
 source "$(dirname "${BASH_SOURCE[0]}")/setup.bash"
 [ -d "$SPIKESEG_WORK/install" ] || {
   echo "spikeseg_ros: nothing is built for ROS 2 $ROS_DISTRO yet: run 'make build'" >&2

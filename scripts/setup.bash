@@ -19,7 +19,7 @@ _spikeseg_ros_is_sourced() {
 
 # Prints a list of prefixes without those that were built here.
 _spikeseg_foreign_prefixes() {
-  local prefix foreign= IFS=:
+  local prefix foreign='' IFS=:
   for prefix in ${1:-}; do
     case $prefix in
       "$SPIKESEG_ROOT"/.work/*) ;;
