@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 CMAKE = (ROOT / 'CMakeLists.txt').read_text()
+# Of the public package, version 1.1.2 and later.
+EVENT_PACKET_HASH = 'RIHS01_d6fa176260b1f37e5a40845305315e150a0f18191241eb64f407442aa29844aa'
 EVENT_PACKET = [
     ('std_msgs/Header', 'header'),
     ('uint32', 'height'),
@@ -113,3 +116,17 @@ def test_executable_is_where_ros2_run_looks(name: str) -> None:
     index = pytest.importorskip('ament_index_python.packages')
     path = Path(index.get_package_prefix('spikeseg_ros')) / 'lib' / 'spikeseg_ros' / name
     assert path.stat().st_mode & 0o111
+
+
+@pytest.mark.ros
+def test_event_packets_have_the_public_type_hash() -> None:
+    index = pytest.importorskip('ament_index_python.packages')
+    share = Path(index.get_package_share_directory('event_camera_msgs'))
+    description = share / 'msg' / 'EventPacket.json'
+    if not description.is_file():
+        pytest.skip('this ROS 2 has no type hashes')
+    hashes = {
+        item['type_name']: item['hash_string']
+        for item in json.loads(description.read_text())['type_hashes']
+    }
+    assert hashes['event_camera_msgs/msg/EventPacket'] == EVENT_PACKET_HASH
