@@ -16,6 +16,7 @@ from spikeseg_ros.perception.pipeline import Pipeline
 from spikeseg_ros.perception.registry import create
 from spikeseg_ros.perception.result import Result
 from spikeseg_ros.perception.segmenter import ImageFrame, Segmenter
+from spikeseg_ros.perception.spikeseg import SpikeSegSegmenter
 from spikeseg_ros.simulation.recording import simulate_scene
 from spikeseg_ros.simulation.scene import random_scene
 from spikeseg_ros.simulation.truth import GroundTruth
@@ -263,6 +264,18 @@ def test_a_new_epoch_starts_with_new_tracks() -> None:
         if (tick := pipeline.tick(0)) is not None:
             ages.append(max(item.track_age for item in tick.result.objects))
     assert ages == [1, 2, 3, 4, 1]
+
+
+@pytest.mark.parametrize('scale', [1.0, 1.3])
+def test_the_path_of_gpus_gives_the_same_results_on_the_cpu(scale: float) -> None:
+    config = from_flat({'device': 'cpu', 'spikeseg.threshold_scale': scale})
+    dense = create(config)
+    assert isinstance(dense, SpikeSegSegmenter)
+    dense._events = None
+    for one, two in zip(_run(create(config)), _run(dense), strict=True):
+        assert one.spikes == two.spikes
+        assert [item.box for item in one.objects] == [item.box for item in two.objects]
+        assert (one.object_mask() == two.object_mask()).all()
 
 
 @pytest.mark.gpu
