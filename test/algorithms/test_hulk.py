@@ -79,6 +79,14 @@ def test_without_charge_starts_everything_up_to_the_spike_counts():
     assert_equal_to_definition(trace, random_weights(geometry, 10), 'causal', every=3)
 
 
+@pytest.mark.parametrize('steps', [1, 16, 17, 64, 65, 70])
+def test_windows_of_any_length_equal_the_definition(steps):
+    geometry = GEOMETRIES['igarss2023']
+    thin = tuple(4 * share / max(4, steps) for share in DENSITY)
+    trace = random_trace(geometry, steps, steps, thin)
+    assert_equal_to_definition(trace, random_weights(geometry, 21), 'causal', every=4)
+
+
 def test_a_small_memory_changes_nothing(monkeypatch):
     geometry = GEOMETRIES['igarss2023']
     trace, weights = random_trace(geometry, 11), random_weights(geometry, 12)
