@@ -136,7 +136,10 @@ def test_player_perception_recorder(launch: Any, client: Any, bag: Path, tmp_pat
     recorder.wait_for('Recording to')
     watched = client.listen(msg.SegmentedObjectArray, '/spikeseg/objects')
     client.spin(1.0)
-    player = launch('player_node', str(bag), '--topics', EVENTS, wait_for_subscribers_s=20.0)
+    # At half speed also a busy machine keeps up, so that the count below is about the graph.
+    player = launch(
+        'player_node', str(bag), '--topics', EVENTS, wait_for_subscribers_s=20.0, rate=0.5
+    )
     client.until(lambda: player.popen.poll() is not None, 'the end of the replay')
     client.spin(0.3)
     # What was published last has to reach the recorder, too, before it ends.
@@ -158,8 +161,7 @@ def test_player_perception_recorder(launch: Any, client: Any, bag: Path, tmp_pat
     ]
     stamps = {messages.to_nanoseconds(array.header.stamp) for array in arrays}
     seen = {messages.to_nanoseconds(array.header.stamp) for array in watched if array.objects}
-    # A busy machine sheds windows; how many depends on what else runs.
-    assert len(seen) >= 10
+    assert len(seen) >= 20
     assert seen <= stamps
     found = [messages.from_object_array(array) for array in arrays]
     assert any(item.track_id == 1 for result in found for item in result.objects)
