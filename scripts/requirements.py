@@ -12,15 +12,20 @@ import re
 import sys
 from pathlib import Path
 
-MODULES = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml', 'pytest-timeout': 'pytest_timeout'}
+MODULES = {
+    'opencv-python-headless': 'cv2',
+    'PyYAML': 'yaml',
+    'pytest-timeout': 'pytest_timeout',
+    'scikit-learn': 'sklearn',
+}
 
 
 def requirements() -> list[str]:
-    """Return the requirements of the package, its tests and its lint."""
+    """Return the requirements of the package, its extras, its tests and its lint."""
     config = configparser.ConfigParser()
     config.read(Path(__file__).resolve().parents[1] / 'setup.cfg')
     extras = config['options.extras_require']
-    text = '\n'.join([config['options']['install_requires'], extras['test'], extras['lint']])
+    text = '\n'.join([config['options']['install_requires'], *extras.values()])
     return [line.replace(' ', '') for line in text.splitlines() if line.strip()]
 
 

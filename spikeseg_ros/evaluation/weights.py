@@ -21,13 +21,13 @@ from scipy import ndimage
 
 from spikeseg_ros.algorithms import BoundingBox
 from spikeseg_ros.evaluation.agreement import Agreement, events_inside
-from spikeseg_ros.evaluation.bags import BagReader
 from spikeseg_ros.events.stream import EventStream
 from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.perception.config import PerceptionConfig
 from spikeseg_ros.perception.registry import create
 from spikeseg_ros.perception.result import SegmentedObject
 from spikeseg_ros.perception.spikeseg import smallest_object
+from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.simulation.events import SensorConfig
 from spikeseg_ros.simulation.nmnist import Dataset, random_composition
 from spikeseg_ros.simulation.recording import simulate_scene

@@ -20,10 +20,10 @@ import numpy as np
 
 from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.agreement import Agreement
-from spikeseg_ros.evaluation.bags import BagReader
 from spikeseg_ros.images.overlay import contact_sheet
 from spikeseg_ros.nodes.monitor import Monitor
 from spikeseg_ros.nodes.processes import Graph
+from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.simulation import (
     EVENTS_TOPIC,
     demo_scene,

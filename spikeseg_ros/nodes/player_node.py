@@ -21,19 +21,19 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock as ClockMessage
 
-from spikeseg_ros.evaluation.bags import BagReader
-from spikeseg_ros.evaluation.definitions import EVENT_ARRAY, EVENT_PACKET
 from spikeseg_ros.nodes.messages import to_time
 from spikeseg_ros.nodes.options import PlayerConfig
 from spikeseg_ros.nodes.parameters import Parameters
 from spikeseg_ros.nodes.qos import best_effort, latched, reliable
 from spikeseg_ros.nodes.runtime import NodeError, run
 from spikeseg_ros.perception.config import options
+from spikeseg_ros.recordings.bags import BagReader
+from spikeseg_ros.recordings.definitions import EVENT_ARRAY, EVENT_PACKET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spikeseg_ros.evaluation.bags import TopicInfo
+    from spikeseg_ros.recordings.bags import TopicInfo
 
 # Pauses are cut into pieces so that an interrupted process ends at once.
 _NAP = 0.2

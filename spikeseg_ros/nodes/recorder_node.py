@@ -16,12 +16,12 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 
-from spikeseg_ros.evaluation.bags import BagError, BagWriter
 from spikeseg_ros.nodes.options import RecorderConfig
 from spikeseg_ros.nodes.parameters import Parameters
 from spikeseg_ros.nodes.player_node import message_class
 from spikeseg_ros.nodes.runtime import NodeError, run, steady_clock
 from spikeseg_ros.perception.config import options
+from spikeseg_ros.recordings.bags import BagError, BagWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikeseg_ros.evaluation.bags import BagWriter
-from spikeseg_ros.evaluation.definitions import EVENT_PACKET
-from spikeseg_ros.evaluation.serialization import image_message, packet_message
 from spikeseg_ros.events.encoder import Evt3Encoder
 from spikeseg_ros.events.types import Packet
+from spikeseg_ros.recordings.bags import BagWriter
+from spikeseg_ros.recordings.definitions import EVENT_PACKET
+from spikeseg_ros.recordings.serialization import image_message, packet_message
 from spikeseg_ros.simulation.events import SECOND
 
 if TYPE_CHECKING:

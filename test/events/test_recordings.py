@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikeseg_ros.evaluation.bags import BagReader
 from spikeseg_ros.events import EventDecoder, Events, EventStream, Packet, Triggers
+from spikeseg_ros.recordings.bags import BagReader
 
 BAGS = Path(__file__).resolve().parents[3] / 'shared/data/events/ros2_bags'
 EVT3 = 'event_camera_py/test_events_1'

@@ -16,7 +16,7 @@ pytest.importorskip('spikeseg_ros.msg', reason='the messages are not built')
 
 import cv2
 
-from spikeseg_ros.evaluation import BagReader
+from spikeseg_ros.recordings import BagReader
 
 pytestmark = pytest.mark.ros
 RECORDING = Path(__file__).resolve().parents[3] / 'shared/data/events/ros2_bags'

@@ -22,9 +22,9 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 from spikeseg_ros import msg  # noqa: E402
-from spikeseg_ros.evaluation.bags import BagReader, BagWriter  # noqa: E402
 from spikeseg_ros.nodes import messages, qos  # noqa: E402
 from spikeseg_ros.nodes.player_node import message_class  # noqa: E402
+from spikeseg_ros.recordings.bags import BagReader, BagWriter  # noqa: E402
 
 START = 10**18
 EVENTS = '/event_camera/events'

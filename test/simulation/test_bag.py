@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikeseg_ros.evaluation.bags import BagError, BagReader
-from spikeseg_ros.evaluation.serialization import deserialize
 from spikeseg_ros.events.decoder import EventDecoder
 from spikeseg_ros.events.types import Events
+from spikeseg_ros.recordings.bags import BagError, BagReader
+from spikeseg_ros.recordings.serialization import deserialize
 from spikeseg_ros.simulation.bag import EVENTS_TOPIC, IMAGE_TOPIC, write_recording
 from spikeseg_ros.simulation.events import SensorConfig
 from spikeseg_ros.simulation.recording import simulate_scene

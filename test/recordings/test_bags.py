@@ -11,8 +11,9 @@ import pytest
 from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from spikeseg_ros.evaluation.bags import BagError, BagReader, BagWriter
-from spikeseg_ros.evaluation.definitions import (
+from spikeseg_ros.events.types import Packet
+from spikeseg_ros.recordings.bags import BagError, BagReader, BagWriter
+from spikeseg_ros.recordings.definitions import (
     DVS_ARRAY,
     EVENT_ARRAY,
     EVENT_PACKET,
@@ -20,13 +21,12 @@ from spikeseg_ros.evaluation.definitions import (
     definition,
     message_folders,
 )
-from spikeseg_ros.evaluation.serialization import (
+from spikeseg_ros.recordings.serialization import (
     deserialize,
     image_message,
     packet_message,
     serialize,
 )
-from spikeseg_ros.events.types import Packet
 
 BAGS = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'events' / 'ros2_bags'
 REAL = {

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rosbags.interfaces import Nodetype
 
-from spikeseg_ros.evaluation.definitions import (
+from spikeseg_ros.events.types import Packet
+from spikeseg_ros.recordings.definitions import (
     LEGACY_TYPES,
     PACKET_TYPES,
     DefinitionError,
     require,
     typestore,
 )
-from spikeseg_ros.events.types import Packet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,10 +20,10 @@ import yaml
 from rosbags import rosbag1, rosbag2
 from rosbags.rosbag2.metadata import parse_qos
 
-from spikeseg_ros.evaluation.definitions import EVENT_TYPES, DefinitionError, definition
-from spikeseg_ros.evaluation.mcap_scan import McapScan
-from spikeseg_ros.evaluation.qos import QOS, qos_name, qos_profile
-from spikeseg_ros.evaluation.serialization import MessageError, parse_packet
+from spikeseg_ros.recordings.definitions import EVENT_TYPES, DefinitionError, definition
+from spikeseg_ros.recordings.mcap_scan import McapScan
+from spikeseg_ros.recordings.qos import QOS, qos_name, qos_profile
+from spikeseg_ros.recordings.serialization import MessageError, parse_packet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

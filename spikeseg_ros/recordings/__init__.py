@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading and writing recordings of any kind, with and without ROS."""
+
+from spikeseg_ros.recordings.bags import BagError, BagReader, BagWriter, TopicInfo
+
+__all__ = ['BagError', 'BagReader', 'BagWriter', 'TopicInfo']
