@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+from spikeseg_ros.evaluation.metrics.sets import (
+    MATCH_IOU,
+    Candidate,
+    Region,
+    events_inside,
+    match,
+    overlaps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +28,6 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.events.types import Events
     from spikeseg_ros.perception.result import SegmentedObject
-
-MATCH_IOU = 0.5
 
 
 @dataclass
@@ -80,9 +86,11 @@ class Agreement:
         self.covered += int((inside.any(0) & known).sum())
         if not kept:
             return
-        table = np.array([[_iou(row, labels == name) for row in inside] for name in kept])
+        table = overlaps(
+            [Region(labels == name) for name in kept], [Candidate(row) for row in inside]
+        )
         self.ious += table.max(1).tolist()
-        for row, column in zip(*linear_sum_assignment(-table), strict=True):
+        for row, column in match(table):
             if table[row, column] < MATCH_IOU:
                 continue
             self.found += 1
@@ -111,20 +119,3 @@ class Agreement:
     def coverage(self) -> float:
         """Events of known objects inside published ones / events of known objects."""
         return self.covered / self.object_events if self.object_events else float('nan')
-
-
-def events_inside(item: SegmentedObject, events: Events) -> NDArray[np.bool_]:
-    """Return which events lie on the object's mask, shape (N,)."""
-    box = item.box
-    x = events.x.astype(np.int64) - box.x_min
-    y = events.y.astype(np.int64) - box.y_min
-    rows, columns = item.mask.shape
-    inside = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
-    inside[inside] = item.mask[y[inside], x[inside]]
-    return np.asarray(inside)
-
-
-def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return |first and second| / |first or second|, 0 where both are empty."""
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 0.0

@@ -20,7 +20,8 @@ import numpy as np
 from scipy import ndimage
 
 from spikeseg_ros.algorithms import BoundingBox
-from spikeseg_ros.evaluation.agreement import Agreement, events_inside
+from spikeseg_ros.evaluation.agreement import Agreement
+from spikeseg_ros.evaluation.metrics.sets import events_inside
 from spikeseg_ros.events.stream import EventStream
 from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.perception.config import PerceptionConfig
