@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spikeseg_ros.extras import MissingExtraError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -108,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _missing(err: ImportError) -> str:
     """Say what to do about a module that cannot be imported."""
+    if isinstance(err, MissingExtraError):
+        return str(err)
     name = err.name or str(err)
     ros = ('rclpy', 'sensor_msgs', 'event_camera_msgs', 'spikeseg_ros.msg', 'spikeseg_ros.nodes')
     if name.startswith(ros):
