@@ -53,6 +53,11 @@ COMMANDS = (
         'judge weight files on known scenes and on recordings, in one table',
     ),
     Command(
+        ('evaluate', 'bag'),
+        'spikeseg_ros.evaluation.offline.command:main',
+        'run the perception on recordings and keep tables, objects, pictures and a report',
+    ),
+    Command(
         ('options',),
         'spikeseg_ros.reference:main',
         'print every option of the perception and the nodes',

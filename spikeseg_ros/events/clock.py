@@ -82,3 +82,18 @@ class SensorClock:
         self._first = None
         self._delta = 0.0
         self._last = None
+
+
+class FixedClock(SensorClock):
+    """A clock that stays with its first measurement, for evaluation.
+
+    Its times do not depend on how the driver cut its packets, because the stamps of later packets
+    change nothing; the drift between the clocks of sensor and host is not followed. A deviation
+    beyond max_step is a new beginning here, too.
+    """
+
+    def update(self, stamp: int, sensor_time: int) -> None:
+        """Take one packet into account; only the first one, and the first after a jump."""
+        offset = self.offset
+        if offset is None or abs(stamp - sensor_time - offset) > self.max_step:
+            super().update(stamp, sensor_time)

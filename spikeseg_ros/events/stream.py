@@ -90,6 +90,7 @@ class EventStream:
         count: int = 0,
         max_bytes: int = 10_000_000,
         silence_ns: int = 100_000_000,
+        clock: SensorClock | None = None,
     ) -> None:
         """Prepare for one sensor, whatever it is.
 
@@ -98,6 +99,7 @@ class EventStream:
             count: Events per window instead; 0 = by time.
             max_bytes: Payload bytes that may wait in the queue.
             silence_ns: Time without news after which empty windows come [ns].
+            clock: Maps sensor time to ROS time; a SensorClock of its own where None.
 
         Raises:
             EventError: A setting is not usable.
@@ -105,7 +107,7 @@ class EventStream:
         if silence_ns <= 0:
             msg = f'silence_ns {silence_ns!r} is not positive.'
             raise EventError(msg)
-        self.clock = SensorClock()
+        self.clock = SensorClock() if clock is None else clock
         self.decoder: EventDecoder | None = None
         self.epoch = 0
         self._silence_ns = silence_ns

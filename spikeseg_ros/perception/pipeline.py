@@ -131,7 +131,7 @@ class Pipeline:
         if isinstance(self.segmenter, StagedSegmenter):
             return self._staged(self.segmenter, now)
         while self._pending:
-            tick = self._process(self._pending.popleft())
+            tick = self.process(self._pending.popleft())
             if tick is not None:
                 return tick
         return None
@@ -147,9 +147,21 @@ class Pipeline:
         """
         self._collect(time.monotonic_ns() if now is None else now)
         while self._pending:
-            tick = self._process(self._pending.popleft())
+            tick = self.process(self._pending.popleft())
             if tick is not None:
                 yield tick
+
+    @property
+    def progress(self) -> tuple[Any, int | None]:
+        """State after the last frame and its epoch (None after an error): where a run stands.
+
+        A pipeline that is given another one's progress goes on exactly as that one would.
+        """
+        return self._state, self._epoch
+
+    @progress.setter
+    def progress(self, value: tuple[Any, int | None]) -> None:
+        self._state, self._epoch = value
 
     def published(self, tick: Tick[Any], now: int | None = None) -> None:
         """Note that a result left the process.
@@ -213,8 +225,12 @@ class Pipeline:
         duration = getattr(self._pending[-1], 'duration', 0)
         return int(min(MAX_BACKLOG, max(1.0, duration // max(1.0, self._cost))))
 
-    def _process(self, frame: Any) -> Tick[Any] | None:
-        """Run the segmenter on one frame."""
+    def process(self, frame: Any) -> Tick[Any] | None:
+        """Run the segmenter on one frame.
+
+        Returns:
+            The tick, or None where the frame failed (see counters.last_error).
+        """
         started = time.monotonic_ns()
         try:
             if self._epoch is not None and frame.epoch != self._epoch:

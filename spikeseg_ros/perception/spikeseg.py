@@ -185,6 +185,16 @@ class SpikeSegSegmenter:
             return self._objects
         return dataclasses.replace(self._objects, min_events=smallest_object(height, width))
 
+    @property
+    def fan_out(self) -> dict[str, int]:
+        """Accumulations that one spike of a layer causes in the next one, away from the border."""
+        layers = self.encoder.config.layers
+        sources = ('input', 'conv1', 'conv2')
+        return {
+            source: layer.kernel_size**2 * layer.out_channels
+            for source, layer in zip(sources, layers, strict=True)
+        }
+
     def initial_state(self) -> SpikeSegState:
         """Return the state before the first window."""
         return SpikeSegState()

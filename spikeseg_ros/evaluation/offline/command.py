@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``spikeseg evaluate bag``."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spikeseg_ros.cli import parser
+from spikeseg_ros.evaluation.offline import journal
+from spikeseg_ros.evaluation.offline.engine import run_units
+from spikeseg_ros.evaluation.offline.errors import EvaluationError
+from spikeseg_ros.evaluation.offline.tables import read_summary
+from spikeseg_ros.evaluation.offline.unit import Unit
+from spikeseg_ros.perception.config import PerceptionConfig, from_flat, to_flat
+from spikeseg_ros.perception.node_options import load_node_config
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    known = parser(
+        'evaluate bag',
+        'Run the perception on recordings, on recorded time, and keep the result.',
+    )
+    known.add_argument('bags', nargs='+', metavar='PATH', help='recording')
+    known.add_argument('--output', required=True, metavar='DIR', help='folder of the results')
+    known.add_argument('--config', default='', metavar='YAML', help='the file the node takes')
+    known.add_argument(
+        '--topic', default='', help='event topic; empty = the one with most messages'
+    )
+    known.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='option of the perception, for example objects.linkage=average',
+    )
+    known.add_argument('--workers', type=int, default=1, help='recordings at the same time')
+    known.add_argument(
+        '--engine', choices=('process', 'ray'), default='process', help='where the workers run'
+    )
+    before = known.add_mutually_exclusive_group()
+    before.add_argument('--overwrite', action='store_true', help='replace results that exist')
+    before.add_argument('--resume', action='store_true', help='go on where a run was cut off')
+    known.add_argument('--no-report', action='store_true', help='leave report.html out')
+    return known.parse_args(list(argv))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Evaluate recordings.
+
+    Returns:
+        0 where every recording was evaluated to its end, else 1 with one line per recording.
+    """
+    args = _arguments(argv)
+    if args.workers < 1:
+        msg = f'--workers must be at least 1, got {args.workers!r}.'
+        raise EvaluationError(msg)
+    config = load_node_config(args.config) if args.config else PerceptionConfig()
+    config = from_flat(_settings(args.set), config)
+    output = Path(args.output)
+    units = make_units(args.bags, output, to_flat(config), topic=args.topic, resume=args.resume)
+    prepare_output(output, units, overwrite=args.overwrite, resume=args.resume)
+    outcomes = run_units(units, args.workers, args.engine)
+    for outcome in outcomes:
+        if outcome.error:
+            sys.stderr.write(f'spikeseg evaluate bag: {outcome.error}\n')
+    if not args.no_report and any(outcome.windows for outcome in outcomes):
+        _write_report(output)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def make_units(
+    bags: Sequence[str], output: Path, config: dict[str, Any], *, topic: str, resume: bool
+) -> list[Unit]:
+    """Return the work units of recordings, with unique names."""
+    units: list[Unit] = []
+    taken: set[str] = set()
+    for bag in bags:
+        path = Path(bag).absolute()
+        if path.name == 'metadata.yaml':
+            path = path.parent
+        base = path.name if path.is_dir() else path.name.split('.')[0] or path.name
+        name, number = base, 1
+        while name in taken:
+            number += 1
+            name = f'{base}-{number}'
+        taken.add(name)
+        folder = output if len(bags) == 1 else output / name
+        units.append(Unit(bag, name, str(folder), topic, config, resume=resume))
+    return units
+
+
+def prepare_output(output: Path, units: Sequence[Unit], *, overwrite: bool, resume: bool) -> None:
+    """Make the output folder, or say why that cannot be.
+
+    Raises:
+        EvaluationError: It exists and may not be replaced.
+        OSError: It cannot be written.
+    """
+    if output.exists() and not output.is_dir():
+        msg = f'The output {str(output)!r} is a file; choose another --output.'
+        raise EvaluationError(msg)
+    if output.exists() and any(output.iterdir()):
+        ours = [
+            folder
+            for folder in {output, *(Path(unit.output) for unit in units)}
+            if read_summary(folder) is not None or (folder / journal.NAME).is_file()
+        ]
+        if not ours and (overwrite or resume):
+            msg = (
+                f'The output {str(output)!r} exists and is no result of this command, so it is '
+                'not replaced; choose another --output.'
+            )
+            raise EvaluationError(msg)
+        if not (overwrite or resume):
+            msg = (
+                f'The output {str(output)!r} exists already; replace it with --overwrite, go on '
+                'with --resume, or choose another --output.'
+            )
+            raise EvaluationError(msg)
+        if overwrite:
+            shutil.rmtree(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        msg = f'Cannot create the output {str(output)!r}: {err.strerror}; choose another --output.'
+        raise EvaluationError(msg) from None
+
+
+def _settings(items: Sequence[str]) -> dict[str, Any]:
+    """Return the options of --set by dotted name."""
+    found: dict[str, Any] = {}
+    for item in items:
+        name, sign, text = item.partition('=')
+        if not sign or not name:
+            msg = f'--set takes NAME=VALUE, got {item!r}.'
+            raise EvaluationError(msg)
+        try:
+            found[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            found[name.strip()] = text
+    return found
+
+
+def _write_report(output: Path) -> None:
+    """Write report.html."""
+    report = importlib.import_module('spikeseg_ros.evaluation.report')
+    write = getattr(report, 'write_report', None)
+    if write is not None:
+        write(output)
