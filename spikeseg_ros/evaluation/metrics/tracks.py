@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well objects keep their identity over windows: HOTA, MOTA, MOTP, IDF1 and switches.
+
+CLEAR MOT (Bernardin and Stiefelhagen, EURASIP JIVP 2008) and IDF1 (Ristani et al., ECCVW 2016)
+come from motmetrics. HOTA is written from its definition: Luiten et al., "HOTA: A higher order
+metric for evaluating multi-object tracking", IJCV 2021, equations 7 to 20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spikeseg_ros.evaluation.metrics.errors import MetricError
+from spikeseg_ros.evaluation.metrics.sets import MATCH_IOU, match, overlaps
+from spikeseg_ros.extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from spikeseg_ros.evaluation.metrics.sets import Candidate, Region
+
+# Localisation thresholds over which HOTA is a mean.
+ALPHAS = np.arange(1, 20) / 20
+# Overlaps that equal a threshold but for rounding reach it.
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Ids and overlaps of one window."""
+
+    truth: tuple[int, ...]
+    predicted: tuple[int, ...]
+    iou: NDArray[np.float64]
+
+
+class TrackMetrics:
+    """Scores of tracks, summed over windows and sequences.
+
+    Identities live within their sequence. Predictions without a track id are no tracks: leave
+    them out (`add_sets` does).
+    """
+
+    def __init__(self) -> None:
+        self._sequences: dict[str, dict[int, _Frame]] = {}
+
+    def add(
+        self,
+        window: int,
+        truth_ids: Sequence[int],
+        predicted_ids: Sequence[int],
+        iou: NDArray[np.floating],
+        sequence: str = '',
+    ) -> None:
+        """Add one window; windows may come in any order.
+
+        Args:
+            window: Number of the window within its sequence.
+            truth_ids: Ids of the true objects, T.
+            predicted_ids: Track ids of the predicted objects, P.
+            iou: Intersection over union of every pair, shape (T, P).
+            sequence: Name of the sequence.
+
+        Raises:
+            MetricError: An id occurs twice, the shape or the values of `iou` do not fit, or the
+                window was added before.
+        """
+        truth, predicted = tuple(map(int, truth_ids)), tuple(map(int, predicted_ids))
+        table = np.asarray(iou, np.float64)
+        for name, ids in (('true', truth), ('predicted', predicted)):
+            if len(set(ids)) != len(ids):
+                msg = f'Window {window!r} has {name} ids {ids!r}; each may occur once.'
+                raise MetricError(msg)
+        if table.size == 0:
+            table = table.reshape(len(truth), len(predicted))
+        if table.shape != (len(truth), len(predicted)):
+            msg = (
+                f'Window {window!r} needs overlaps of shape ({len(truth)}, {len(predicted)}), '
+                f'got {table.shape!r}.'
+            )
+            raise MetricError(msg)
+        if table.size and not (table.min() >= 0 and table.max() <= 1 + _SLACK):
+            msg = f'Overlaps of window {window!r} must lie within 0 .. 1.'
+            raise MetricError(msg)
+        frames = self._sequences.setdefault(sequence, {})
+        if window in frames:
+            msg = f'Window {window!r} of the sequence {sequence!r} was added before.'
+            raise MetricError(msg)
+        frames[window] = _Frame(truth, predicted, table)
+
+    def add_sets(
+        self,
+        window: int,
+        predicted: Sequence[Candidate],
+        truth: Sequence[Region],
+        min_events: int = 50,
+        sequence: str = '',
+    ) -> None:
+        """Add one window of sets over the same elements.
+
+        True objects smaller than `min_events` are ignored: they are left out, and so are the
+        predictions that match them and no other object. Predictions with track id 0 are left out.
+
+        Raises:
+            MetricError: The sets are not over the same elements, or an id occurs twice.
+        """
+        tracks = [item for item in predicted if item.track_id]
+        table = overlaps(truth, tracks)
+        asked = np.array(
+            [np.count_nonzero(item.members) >= max(1, min_events) for item in truth], np.bool_
+        )
+        taken = {column for _, column in match(table[asked], MATCH_IOU)}
+        rest = np.array([k for k in range(len(tracks)) if k not in taken], np.int64)
+        spare = {int(rest[column]) for _, column in match(table[~asked][:, rest], MATCH_IOU)}
+        kept = [k for k in range(len(tracks)) if k not in spare]
+        self.add(
+            window,
+            [item.track_id for item, keep in zip(truth, asked, strict=True) if keep],
+            [tracks[k].track_id for k in kept],
+            table[asked][:, kept],
+            sequence,
+        )
+
+    def merge(self, other: TrackMetrics) -> None:
+        """Add the windows of another metric.
+
+        Raises:
+            MetricError: Both hold the same window of a sequence.
+        """
+        for name, frames in other._sequences.items():
+            mine = self._sequences.setdefault(name, {})
+            common = sorted(set(mine) & set(frames))
+            if common:
+                msg = f'Both metrics hold window {common[0]!r} of the sequence {name!r}.'
+                raise MetricError(msg)
+            mine.update(frames)
+
+    def result(self) -> dict[str, float]:
+        """Return all scores over all sequences; nan where a score is not defined.
+
+        Keys: hota, deta, assa (means over IoU .05:.05:.95); mota, motp (mean IoU of the matched),
+        idf1, id_switches at an IoU of 0.5.
+
+        Raises:
+            MissingExtraError: motmetrics is not installed.
+        """
+        sequences = [
+            [frames[window] for window in sorted(frames)]
+            for _, frames in sorted(self._sequences.items())
+        ]
+        return {**_hota(sequences), **_clear(sequences)}
+
+
+def _hota(sequences: Sequence[Sequence[_Frame]]) -> dict[str, float]:
+    """Return HOTA, DetA and AssA; counts are summed over sequences before they are divided."""
+    rows = []
+    for alpha in ALPHAS:
+        hits = misses = false = 0
+        association = 0.0
+        for frames in sequences:
+            pairs = _associate(frames, float(alpha))
+            found = sum(pairs.values())
+            truths, tracks = _lifetimes(frames)
+            hits += found
+            misses += sum(truths.values()) - found
+            false += sum(tracks.values()) - found
+            association += sum(
+                count * count / (truths[i] + tracks[j] - count) for (i, j), count in pairs.items()
+            )
+        whole = hits + misses + false
+        if not whole:
+            return dict.fromkeys(('hota', 'deta', 'assa'), float('nan'))
+        rows.append(
+            (
+                np.sqrt(association / whole),
+                hits / whole,
+                association / hits if hits else 0.0,
+            )
+        )
+    return dict(zip(('hota', 'deta', 'assa'), np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def _lifetimes(frames: Sequence[_Frame]) -> tuple[dict[int, int], dict[int, int]]:
+    """Return in how many windows each true object and each track occurs."""
+    truths: dict[int, int] = {}
+    tracks: dict[int, int] = {}
+    for frame in frames:
+        for ids, counts in ((frame.truth, truths), (frame.predicted, tracks)):
+            for number in ids:
+                counts[number] = counts.get(number, 0) + 1
+    return truths, tracks
+
+
+def _associate(frames: Sequence[_Frame], alpha: float) -> dict[tuple[int, int], int]:
+    """Return the matched windows of every pair (true object, track) at a threshold.
+
+    Each window is matched one to one with, in this order: as many pairs as possible, pairs that
+    could belong together in most windows, overlap.
+    """
+    truths, tracks = _lifetimes(frames)
+    together: dict[tuple[int, int], int] = {}
+    for frame in frames:
+        for row, column in zip(*np.nonzero(frame.iou >= alpha - _SLACK), strict=True):
+            pair = frame.truth[row], frame.predicted[column]
+            together[pair] = together.get(pair, 0) + 1
+    best = {(i, j): count / (truths[i] + tracks[j] - count) for (i, j), count in together.items()}
+    pairs: dict[tuple[int, int], int] = {}
+    for frame in frames:
+        allowed = frame.iou >= alpha - _SLACK
+        if not allowed.any():
+            continue
+        shared = np.array([[best.get((i, j), 0.0) for j in frame.predicted] for i in frame.truth])
+        # The paper's epsilon ranks the overlap below the association.
+        value = np.where(allowed, shared + 1e-6 * frame.iou, -1.0)
+        for row, column in match(value, 0.0):
+            pair = frame.truth[row], frame.predicted[column]
+            pairs[pair] = pairs.get(pair, 0) + 1
+    return pairs
+
+
+def _clear(sequences: Sequence[Sequence[_Frame]]) -> dict[str, float]:
+    """Return MOTA, MOTP, IDF1 and switches of all sequences together."""
+    keys = ('mota', 'motp', 'idf1', 'id_switches')
+    if not any(frame.truth for frames in sequences for frame in frames):
+        return {**dict.fromkeys(keys[:3], float('nan')), 'id_switches': 0.0}
+    library: Any = require('motmetrics', 'evaluate')
+    accumulators = []
+    for frames in sequences:
+        accumulator = library.MOTAccumulator(auto_id=True)
+        for frame in frames:
+            distance = np.where(frame.iou >= MATCH_IOU - _SLACK, 1.0 - frame.iou, np.nan)
+            accumulator.update(frame.truth, frame.predicted, distance)
+        accumulators.append(accumulator)
+    table = library.metrics.create().compute_many(
+        accumulators,
+        metrics=['mota', 'motp', 'idf1', 'num_switches'],
+        names=[str(index) for index in range(len(accumulators))],
+        generate_overall=True,
+    )
+    mota, motp, idf1, switches = (float(value) for value in table.loc['OVERALL'])
+    return dict(zip(keys, (mota, 1.0 - motp, idf1, switches), strict=True))
