@@ -19,11 +19,12 @@ from std_msgs.msg import Header
 from spikeseg_ros import msg
 from spikeseg_ros.events.types import Packet
 from spikeseg_ros.images import array_to_bytes, compressed_to_rgb, image_to_rgb
+from spikeseg_ros.perception import wire
 from spikeseg_ros.perception.result import Result, SegmentedObject
 from spikeseg_ros.perception.segmenter import ClassLabel, ImageFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 NANOSECONDS = 1_000_000_000
 NO_OBJECT = 0xFFFFFFFF
-_INT32 = 2**31
 
 
 class MessageError(ValueError):
@@ -45,14 +45,12 @@ def to_nanoseconds(stamp: Any) -> int:
 
 def to_time(nanoseconds: int) -> Time:
     """Return nanoseconds as Time, held within what its 32 bits can say."""
-    seconds, rest = divmod(int(nanoseconds), NANOSECONDS)
-    return Time(sec=max(-_INT32, min(_INT32 - 1, seconds)), nanosec=rest)
+    return Time(**wire.time_fields(nanoseconds))
 
 
 def to_duration(nanoseconds: int) -> Duration:
     """Return nanoseconds as Duration."""
-    seconds, rest = divmod(int(nanoseconds), NANOSECONDS)
-    return Duration(sec=max(-_INT32, min(_INT32 - 1, seconds)), nanosec=rest)
+    return Duration(**wire.time_fields(nanoseconds))
 
 
 def to_packet(message: Any, arrival: int = 0) -> Packet:
@@ -139,20 +137,17 @@ def to_object_array(
         lost_packets: Messages that never arrived so far.
         masks: Whether the objects carry their mask.
     """
-    message = msg.SegmentedObjectArray(
-        header=_header(result.stamp, result.frame_id),
-        window_start=to_time(result.stamp - result.duration),
-        window_duration=to_duration(result.duration),
-        height=result.height,
-        width=result.width,
-        model=result.model,
+    fields = wire.object_array_fields(
+        result,
         sequence=sequence,
         shed_windows=shed_windows,
         dropped_packets=dropped_packets,
         lost_packets=lost_packets,
-        n_events=result.n_events,
+        masks=masks,
     )
-    message.objects = [_object_message(item, masks) for item in result.objects]
+    objects = fields.pop('objects')
+    message = _filled(msg.SegmentedObjectArray(), fields)
+    message.objects = [_filled(msg.SegmentedObject(), item) for item in objects]
     return message
 
 
@@ -203,12 +198,7 @@ def to_instance_array(result: Result, *, masks: bool = True) -> msg.InstanceArra
 
 def to_label_map(labels: Iterable[ClassLabel], model: str, stamp: int) -> msg.LabelMap:
     """Return the classes of a model as message."""
-    items = list(labels)
-    message = msg.LabelMap(header=_header(stamp, ''), model=model)
-    message.ids = array('H', [item.id for item in items])
-    message.names = [item.name for item in items]
-    message.colors = array('B', [channel for item in items for channel in item.color])
-    return message
+    return _filled(msg.LabelMap(), wire.label_map_fields(labels, model, stamp))
 
 
 def from_label_map(message: msg.LabelMap) -> tuple[ClassLabel, ...]:
@@ -253,27 +243,21 @@ class MaskWriter:
             )
             raise MessageError(text)
         self._objects = content == 'objects'
-        self._message = msg.SegmentationMask(
-            content=msg.SegmentationMask.OBJECT_IDS
-            if self._objects
-            else msg.SegmentationMask.CLASS_IDS,
-            compression=compression,
-            labels_topic=labels_topic,
-        )
+        self._compression = compression
+        self._labels_topic = labels_topic
+        self._message = msg.SegmentationMask()
 
     def write(self, result: Result) -> msg.SegmentationMask:
         """Fill the message with the mask of a result and return it."""
         message = self._message
-        message.header = _header(result.stamp, result.frame_id)
-        message.height, message.width = result.height, result.width
-        image = result.object_mask() if self._objects else result.class_mask()
-        if self._objects and len(result.objects) < 255:
-            image = image.astype(np.uint8)
-        message.encoding = 'mono8' if image.dtype == np.uint8 else 'mono16'
-        pixels = np.ascontiguousarray(image, image.dtype.newbyteorder('<'))
-        data = pixels.tobytes()
-        if message.compression:
-            data = zlib.compress(data, 1)
+        fields = wire.mask_fields(
+            result,
+            objects=self._objects,
+            compression=self._compression,
+            labels_topic=self._labels_topic,
+        )
+        data = fields.pop('data')
+        _filled(message, fields)
         if len(message.data) != len(data):
             # The setter copies from Iron on, so the array is changed in place instead.
             del message.data[:]
@@ -327,6 +311,22 @@ def read_crop(crop: msg.MaskCrop) -> NDArray[np.bool_]:
     return np.unpackbits(rows, axis=1, count=crop.width).astype(np.bool_)
 
 
+def _filled(message: Any, fields: Mapping[str, Any]) -> Any:
+    """Set the fields of a message, those of nested messages included, and return it."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _filled(getattr(message, name), value)
+            continue
+        field = getattr(message, name)
+        if not isinstance(field, array):
+            setattr(message, name, value)
+        elif isinstance(value, bytes):
+            field.frombytes(value)
+        else:
+            field.extend(value)
+    return message
+
+
 def _header(stamp: int, frame_id: str) -> Header:
     """Return a message header."""
     return Header(stamp=to_time(stamp), frame_id=frame_id)
@@ -334,37 +334,12 @@ def _header(stamp: int, frame_id: str) -> Header:
 
 def _box_message(box: BoundingBox) -> msg.BoundingBox:
     """Return a box as message."""
-    return msg.BoundingBox(x=box.x_min, y=box.y_min, width=box.width, height=box.height)
+    return msg.BoundingBox(**wire.box_fields(box))
 
 
 def _crop_message(box: BoundingBox, mask: NDArray[np.bool_] | None) -> msg.MaskCrop:
     """Return a cropped mask as message; empty where there is none."""
-    message = msg.MaskCrop()
-    if mask is not None and mask.size:
-        message.x, message.y = box.x_min, box.y_min
-        message.height, message.width = mask.shape
-        message.data.frombytes(np.packbits(mask, axis=1).tobytes())
-    return message
-
-
-def _object_message(item: SegmentedObject, masks: bool) -> msg.SegmentedObject:
-    """Return an object as message."""
-    message = msg.SegmentedObject(
-        object_id=item.object_id,
-        track_id=item.track_id,
-        track_age=item.track_age,
-        class_id=item.class_id,
-        class_name=item.class_name,
-        score=float(item.score),
-        box=_box_message(item.box),
-        centroid_x=float(item.centroid[0]),
-        centroid_y=float(item.centroid[1]),
-        velocity_x=float(item.velocity[0]),
-        velocity_y=float(item.velocity[1]),
-        n_events=item.n_events,
-        mask=_crop_message(item.box, item.mask if masks else None),
-    )
-    message.instance_ids = array('I', item.instance_ids)
+    message: msg.MaskCrop = _filled(msg.MaskCrop(), wire.crop_fields(box, mask))
     return message
 
 
