@@ -43,9 +43,19 @@ COMMANDS = (
         'simulate a scene (or take a bag), run the ROS graph on it and render what it found',
     ),
     Command(
+        ('convert',),
+        'spikeseg_ros.recordings.convert:run',
+        'convert event files (RAW, AEDAT4, HDF5, text, ...) and old bags to rosbag2',
+    ),
+    Command(
         ('train', 'stdp'),
         'spikeseg_ros.training.stdp:run',
         'train the SpikeSEG layers with spike-timing-dependent plasticity',
+    ),
+    Command(
+        ('train', 'mfs_seg'),
+        'spikeseg_ros.training.segmentation:run',
+        'train a fully spiking segmentation network on labelled images',
     ),
     Command(
         ('evaluate', 'weights'),

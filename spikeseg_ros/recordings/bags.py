@@ -331,7 +331,7 @@ class BagWriter:
             BagError: The folder exists and may not be replaced, or cannot be created.
         """
         if self.path.exists():
-            ours = self.path.is_dir() and bool(_storage_files(self.path))
+            ours = is_bag_folder(self.path)
             if not (self._overwrite and ours):
                 msg = (
                     f'{str(self.path)!r} exists already; choose another name or remove it'
@@ -369,13 +369,20 @@ class BagWriter:
             msg = f'Cannot finish the recording {str(self.path)!r}: {_reason(err)}.'
             raise BagError(msg) from None
 
-    def add_topic(self, topic: str, msgtype: str, qos: str = 'reliable') -> None:
+    def add_topic(
+        self,
+        topic: str,
+        msgtype: str,
+        qos: str = 'reliable',
+        described: tuple[str, str] | None = None,
+    ) -> None:
         """Declare a topic.
 
         Args:
             topic: Absolute name.
             msgtype: Message type, for example 'sensor_msgs/msg/Image'.
             qos: Quality of service offered on replay: 'reliable', 'best_effort' or 'latched'.
+            described: Text of the definition and RIHS01 hash, for types that are unknown here.
 
         Raises:
             BagError: The type or the QoS is unknown, or the topic exists already.
@@ -387,7 +394,7 @@ class BagWriter:
             msg = f'Topic {topic!r} was already added to {str(self.path)!r}.'
             raise BagError(msg)
         try:
-            text, digest = definition(msgtype)
+            text, digest = described or definition(msgtype)
             self._connections[topic] = self._open_writer().add_connection(
                 topic, msgtype, msgdef=text, rihs01=digest, offered_qos_profiles=[qos_profile(qos)]
             )
@@ -425,6 +432,11 @@ class BagWriter:
             msg = f'The recording {str(self.path)!r} is not open; use it in a with statement.'
             raise BagError(msg)
         return self._writer
+
+
+def is_bag_folder(path: Path) -> bool:
+    """Return whether a path is a folder with storage files of rosbag2."""
+    return path.is_dir() and bool(_storage_files(path))
 
 
 def _storage_files(folder: Path) -> list[Path]:

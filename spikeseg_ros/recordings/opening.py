@@ -31,9 +31,23 @@ BAG = 'bag'
 # Kind: module and class of the reader.
 KINDS = {
     'raw': 'raw:RawSource',
+    'aedat4': 'aedat4:Aedat4Source',
+    'hdf5': 'hdf5:Hdf5Source',
+    'text': 'text:TextSource',
+    'truth': 'arrays:TruthSource',
+    'nmnist': 'arrays:NmnistSource',
 }
 SUFFIXES = {
     '.raw': 'raw',
+    '.aedat4': 'aedat4',
+    '.aedat': 'aedat4',
+    '.h5': 'hdf5',
+    '.hdf5': 'hdf5',
+    '.txt': 'text',
+    '.csv': 'text',
+    '.npz': 'truth',
+    '.bs2': 'nmnist',
+    '.bin': 'nmnist',
 }
 _BAG_SUFFIXES = ('.bag', '.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 

@@ -292,6 +292,8 @@ class TableSource(ABC):
         """
         with np.errstate(invalid='ignore'):
             place = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
+            if x.dtype.kind == 'f' or y.dtype.kind == 'f':
+                place &= (x == np.floor(x)) & (y == np.floor(y))
             sign = (p == 0) | (p == 1) | (p == -1)
             time = (t >= 0) & (t <= MAX_TIME // 2)
             good = place & sign & time
@@ -307,7 +309,7 @@ class TableSource(ABC):
             return
         if not place[bad]:
             msg = (
-                f'event {first + bad} at ({x[bad]:g}, {y[bad]:g}) lies outside the '
+                f'event {first + bad} at ({x[bad]:g}, {y[bad]:g}) is on no pixel of the '
                 f'{self.width}x{self.height} sensor; give the right geometry with --size, or '
                 'the file is damaged from there on.'
             )
