@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from spikeseg_ros.events.types import Events
 from spikeseg_ros.simulation.events import SimulationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -220,19 +221,47 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
     return {'size': list(mask.shape), 'counts': counts.tolist()}
 
 
-def decode_rle(code: Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
-    """Return the full mask, shape (H, W), of run lengths.
+def decode_rle(code: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Return the full mask, shape (H, W), of run lengths, plain or compressed.
 
     Raises:
         SimulationError: The runs do not add up to the size.
     """
-    height, width = code['size']
-    counts = np.asarray(code['counts'], np.int64)
-    if len(counts) and (counts.min() < 0 or counts.sum() != height * width):
+    height, width = (int(value) for value in code['size'])
+    runs = code['counts']
+    counts = np.asarray(_expand(runs) if isinstance(runs, str) else runs, np.int64)
+    if height < 0 or width < 0 or (len(counts) and counts.min() < 0):
+        msg = f'A mask of {height}x{width} pixels has negative run lengths or sizes.'
+        raise SimulationError(msg)
+    if counts.sum() != height * width:
         msg = f'Run lengths add up to {int(counts.sum())!r}, a {height}x{width} mask needs others.'
         raise SimulationError(msg)
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return flat.reshape((height, width), order='F')
+
+
+def _expand(text: str) -> list[int]:
+    """Return the run lengths of COCO's compressed text.
+
+    A number is a chain of characters, each 48 + five bits (lowest group first) + 32 if more
+    follow, in two's complement; from the fourth on it is the difference to the last but one.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        group = ord(letter) - 48
+        if not 0 <= group < 64 or shift > 60:
+            msg = f'Compressed run lengths hold {letter!r}; is the mask in COCO form?'
+            raise SimulationError(msg)
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
 
 
 def to_coco(truth: GroundTruth, windows: Iterable[WindowTruth]) -> dict[str, Any]:
@@ -282,23 +311,57 @@ def to_coco(truth: GroundTruth, windows: Iterable[WindowTruth]) -> dict[str, Any
 
 
 def from_coco(tree: Mapping[str, Any]) -> list[WindowTruth]:
-    """Return the windows of a COCO-like dictionary."""
+    """Return the windows of a COCO-like dictionary.
+
+    What other tools leave out is filled in: without `segmentation` the silhouette is the box,
+    without `event_segmentation` the event pixels are the silhouette.
+    """
     objects: dict[int, list[ObjectTruth]] = {image['id']: [] for image in tree['images']}
+    sizes = {image['id']: (image['height'], image['width']) for image in tree['images']}
+    names = {item['id']: item.get('name', '') for item in tree.get('categories', ())}
     for item in tree['annotations']:
+        size = sizes[item['image_id']]
+        silhouette = MaskCrop.of(_mask(item, 'segmentation', size))
+        events = silhouette
+        if 'event_segmentation' in item:
+            events = MaskCrop.of(_mask(item, 'event_segmentation', size))
+        class_id = item.get('category_id', 1)
+        name = item.get('name', names.get(class_id, ''))
         objects[item['image_id']].append(
             ObjectTruth(
-                item['track_id'],
-                item['category_id'],
-                item['name'],
-                MaskCrop.of(decode_rle(item['segmentation'])),
-                MaskCrop.of(decode_rle(item['event_segmentation'])),
-                item['n_events'],
+                item['track_id'], class_id, name, silhouette, events, item.get('n_events', 0)
             )
         )
     return [
         WindowTruth(image['t_start'], image['t_end'], tuple(objects[image['id']]))
         for image in tree['images']
     ]
+
+
+def _mask(item: Mapping[str, Any], key: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask of an annotation: run lengths, polygons, or its box.
+
+    Raises:
+        SimulationError: It does not fit the image.
+    """
+    code = item.get(key)
+    image = np.zeros(size, np.uint8)
+    if isinstance(code, dict):
+        mask = decode_rle(code)
+        if mask.shape != size:
+            msg = (
+                f'The mask of annotation {item.get("id")!r} has {mask.shape[1]}x{mask.shape[0]} '
+                f'pixels, its image {size[1]}x{size[0]}.'
+            )
+            raise SimulationError(msg)
+        return mask
+    if code:
+        corners = [np.round(np.reshape(part, (-1, 2))).astype(np.int32) for part in code]
+        cv2.fillPoly(image, corners, 1)
+    else:
+        x, y, width, height = (round(value) for value in item['bbox'])
+        image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = 1
+    return image.astype(np.bool_)
 
 
 def save_coco(path: str | Path, truth: GroundTruth, windows: Iterable[WindowTruth]) -> None:
