@@ -13,9 +13,10 @@ import yaml
 
 from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.offline import journal
-from spikeseg_ros.evaluation.offline.engine import run_units
+from spikeseg_ros.evaluation.offline.engine import ENGINES, run_units
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.tables import read_summary
+from spikeseg_ros.evaluation.offline.together import write_together
 from spikeseg_ros.evaluation.offline.unit import Unit
 from spikeseg_ros.perception.config import PerceptionConfig, from_flat, to_flat
 from spikeseg_ros.perception.node_options import load_node_config
@@ -46,7 +47,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     known.add_argument('--workers', type=int, default=1, help='recordings at the same time')
     known.add_argument(
-        '--engine', choices=('process', 'ray'), default='process', help='where the workers run'
+        '--engine', choices=ENGINES, default='process', help='where the workers run'
     )
     before = known.add_mutually_exclusive_group()
     before.add_argument('--overwrite', action='store_true', help='replace results that exist')
@@ -74,6 +75,8 @@ def main(argv: Sequence[str]) -> int:
     for outcome in outcomes:
         if outcome.error:
             sys.stderr.write(f'spikeseg evaluate bag: {outcome.error}\n')
+    if len(units) > 1:
+        write_together(output, [unit.name for unit in units])
     if not args.no_report and any(outcome.windows for outcome in outcomes):
         _write_report(output)
     return 1 if any(outcome.error for outcome in outcomes) else 0

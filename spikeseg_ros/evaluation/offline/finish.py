@@ -152,7 +152,7 @@ def _write_pictures(partial: Path, totals: Totals) -> None:
                 if index in shown:
                     frames.append(data)
     write_pictures(partial / 'overlays', pictures)
-    write_gif(partial / 'overlay.gif', frames, 100)
+    write_gif(partial / 'overlay.gif', frames)
 
 
 def _summary(

@@ -25,6 +25,7 @@ MAX_PICTURES = 12
 MAX_FRAMES = 80
 _GIF_SIDE = 480
 _GIF_COLORS = 64
+_GIF_MS = 100
 
 
 def overlay_png(window: FinishedWindow, events: Events, origin: int) -> bytes:
@@ -82,13 +83,12 @@ def write_pictures(folder: Path, pictures: Mapping[int, bytes]) -> None:
         (folder / f'{index:06d}.png').write_bytes(data)
 
 
-def write_gif(path: Path, pngs: Sequence[bytes], milliseconds: int) -> bool:
+def write_gif(path: Path, pngs: Sequence[bytes]) -> bool:
     """Write an animation.
 
     Args:
         path: File to create.
         pngs: Pictures of one or more sizes; those that differ from the first are left out.
-        milliseconds: Time a picture is shown [ms].
 
     Returns:
         Whether it was written: not without Pillow, which comes with spikeseg_ros[evaluate].
@@ -102,8 +102,7 @@ def write_gif(path: Path, pngs: Sequence[bytes], milliseconds: int) -> bool:
     made = [
         image.fromarray(item).quantize(_GIF_COLORS, dither=image.Dither.NONE) for item in frames
     ]
-    duration = max(20, milliseconds)
-    made[0].save(path, save_all=True, append_images=made[1:], duration=duration, loop=0)
+    made[0].save(path, save_all=True, append_images=made[1:], duration=_GIF_MS, loop=0)
     return True
 
 
