@@ -68,6 +68,11 @@ COMMANDS = (
         'run the perception on recordings and keep tables, objects, pictures and a report',
     ),
     Command(
+        ('compare',),
+        'spikeseg_ros.evaluation.report.compare:main',
+        'put two runs of the same recordings side by side',
+    ),
+    Command(
         ('options',),
         'spikeseg_ros.reference:main',
         'print every option of the perception and the nodes',

@@ -136,20 +136,20 @@ def speed(run: Run) -> float | None:
 
 def sentence(run: Run) -> str:
     """Return the run in one sentence."""
-    objects, tracks = run.get('objects'), run.get('tracks')
+    filled, tracks = run.get('windows_with_objects'), run.get('tracks')
     text = f'{plural(run.n_windows, "window")}'
     if length := run.recorded_seconds:
         text = f'In {seconds(length)} of recording ({text})'
     else:
         text = f'In {text}'
-    text += f' the {run.get("model", str) or "model"} perception found '
-    text += plural(int(objects), 'object') if objects is not None else 'objects'
+    text += f' {run.get("model", str) or "the model"} found objects'
+    if filled is not None:
+        text += f' in {plural(int(filled), "window")}'
     if tracks is not None:
         text += f' and followed {plural(int(tracks), "track")}'
     factor = speed(run)
     if factor:
-        word = 'faster' if factor >= 1 else 'slower'
-        text += f', {number(max(factor, 1 / factor), 2)} times {word} than real time'
+        text += f', at {number(factor, 2)} times the speed of the recording'
     return text + '.'
 
 

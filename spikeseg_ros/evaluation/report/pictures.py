@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from spikeseg_ros.evaluation.report.errors import ReportError
+from spikeseg_ros.evaluation.report.facts import show_value
 from spikeseg_ros.evaluation.report.page import Markup, heading, html, join, paragraph
-from spikeseg_ros.evaluation.report.text import number, plural, seconds, short
+from spikeseg_ros.evaluation.report.text import plural, seconds, short
 from spikeseg_ros.evaluation.report.tracks import objects_by_window
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _reason(run: Run, index: int, score: str, values: dict[int, float]) -> tuple
     """Return why the picture of a window is shown: group, place in it, sentence."""
     if index in values:
         ranked = sorted(values, key=lambda key: (-values[key], key))
-        place, count, value = ranked.index(index) + 1, len(ranked), number(round(values[index], 3))
+        place, count, value = ranked.index(index) + 1, len(ranked), show_value(values[index])
         if place <= _RANKED:
             return _BEST, place, f'{_ordinal(place, "highest")} {score} of {count}: {value}.'
         if count - place < _RANKED:

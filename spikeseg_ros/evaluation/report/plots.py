@@ -16,6 +16,7 @@ from spikeseg_ros.evaluation.report.svg import (
     WIDE,
     Plot,
     curve,
+    decimate,
     limits,
     plain,
 )
@@ -37,15 +38,15 @@ def event_rate(
     times: NDArray[Any], rates: NDArray[Any], on_rates: NDArray[Any] | None, width: float
 ) -> str:
     """Draw events per second over time; of brighter pixels too where known."""
-    plot = Plot('rate', width, 2.0)
     top = float(np.max(rates)) if rates.size else 0.0
-    scale, unit = (1e6, 'Mevents/s') if top >= 1e6 else (1e3, 'kevents/s')
+    scale, unit = (1e6, 'million/s') if top >= 1e6 else (1e3, 'thousand/s')
+    plot = Plot('rate', width, 2.0, f'Events [{unit}]', legend=on_rates is not None)
     curve(plot, times, rates / scale, ACCENTS[0], 'all events')
     if on_rates is not None:
         curve(plot, times, on_rates / scale, ACCENTS[1], 'brighter (ON)')
         plot.legend()
     plot.axes.set_ylim(0, None)
-    return _over_time(plot, times, f'Event rate\n[{unit}]', 'Event rate over time')
+    return _over_time(plot, times, 'Event rate over time')
 
 
 def objects_over_time(
@@ -56,14 +57,17 @@ def objects_over_time(
     """Draw numbers of objects per window over time."""
     from matplotlib.ticker import MaxNLocator
 
-    plot = Plot('objects', width, 1.8)
+    plot = Plot('objects', width, 1.8, 'Objects per window', legend=True)
     for number, (label, values) in enumerate(series):
-        color = (ACCENTS[0], MUTED, ACCENTS[1])[number % 3]
+        color = (ACCENTS[0], ACCENTS[1], MUTED)[number % 3]
         curve(plot, times, values, color, label, drawstyle='steps-mid')
+        if not number:
+            place, mean = decimate(times, values)[:2]
+            plot.axes.fill_between(place, mean, step='mid', color=color, alpha=0.18, linewidth=0)
     plot.axes.set_ylim(0, None)
     plot.axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     plot.legend()
-    return _over_time(plot, times, 'Objects\nper window', 'Objects per window over time')
+    return _over_time(plot, times, 'Objects per window over time')
 
 
 def track_lanes(tracks: Sequence[Track], end: float, width: float) -> str:
@@ -71,10 +75,12 @@ def track_lanes(tracks: Sequence[Track], end: float, width: float) -> str:
     shown = sorted(tracks, key=lambda item: len(item.spans), reverse=True)[:LANES]
     shown.sort(key=lambda item: (item.first, item.number))
     gap = end * 0.001 if sum(len(item.merged()) for item in shown) > SEGMENTS else 1e-6
-    plot = Plot('lanes', width, 0.8 + 0.21 * max(1, len(shown)))
+    plot = Plot('lanes', width, 0.8 + 0.21 * max(1, len(shown)), 'Tracks')
     for lane, track in enumerate(shown):
         color = '#{:02x}{:02x}{:02x}'.format(*track_color(track.number))
-        plot.axes.plot([track.first, track.last], [lane, lane], color=GRID, linewidth=1)
+        plot.axes.plot(
+            [track.first, track.last], [lane, lane], color=GRID, linewidth=1.4, zorder=0.5
+        )
         # A window of a long recording would be thinner than a hair.
         least = end / (700 if width == WIDE else 300)
         bars = [(begin, max(last - begin, least)) for begin, last in track.merged(gap)]
@@ -82,14 +88,14 @@ def track_lanes(tracks: Sequence[Track], end: float, width: float) -> str:
     plot.axes.set_yticks(range(len(shown)), [f'#{item.number}' for item in shown])
     plot.axes.set_ylim(len(shown) - 0.4, -0.6)
     plot.axes.grid(visible=False, axis='y')
-    return _over_time(plot, np.array([end]), 'Track', 'Tracks over time')
+    return _over_time(plot, np.array([end]), 'Tracks over time')
 
 
 def spikes_over_time(times: NDArray[Any], layers: Mapping[str, NDArray[Any]], width: float) -> str:
     """Draw spikes per window of every layer over time, on a logarithmic axis that holds 0."""
     from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
-    plot = Plot('spikes', width, 2.3)
+    plot = Plot('spikes', width, 2.3, 'Spikes per window', legend=True)
     for number, (layer, values) in enumerate(layers.items()):
         curve(plot, times, values, (*ACCENTS, INK, MUTED)[number % 6], plain(layer))
     plot.axes.set_yscale('symlog', linthresh=1.0, linscale=0.5)
@@ -98,32 +104,33 @@ def spikes_over_time(times: NDArray[Any], layers: Mapping[str, NDArray[Any]], wi
     plot.axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0))
     plot.axes.yaxis.set_major_formatter(FuncFormatter(_power))
     plot.legend()
-    return _over_time(plot, times, 'Spikes\nper window', 'Spikes per layer over time')
+    return _over_time(plot, times, 'Spikes per layer over time')
 
 
 def energy_over_time(times: NDArray[Any], picojoules: NDArray[Any], width: float) -> str:
     """Draw the estimated energy of every window over time."""
-    plot = Plot('energy', width, 1.8)
     top = float(np.nanmax(picojoules)) if picojoules.size else 0.0
     scale, unit = (1e6, 'µJ') if top >= 1e6 else (1e3, 'nJ')
+    plot = Plot('energy', width, 1.8, f'Energy per window [{unit}]')
     curve(plot, times, picojoules / scale, ACCENTS[0])
     plot.axes.set_ylim(0, None)
-    return _over_time(plot, times, f'Energy per\nwindow [{unit}]', 'Estimated energy over time')
+    return _over_time(plot, times, 'Estimated energy over time')
 
 
 def iou_over_time(times: NDArray[Any], values: NDArray[Any], width: float) -> str:
     """Draw the mean IoU with the ground truth over time."""
-    plot = Plot('iou', width, 1.8)
+    plot = Plot('iou', width, 1.8, 'Mean IoU with the ground truth')
     curve(plot, times, values, ACCENTS[0])
     plot.axes.set_ylim(0, 1)
     plot.axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ['0', '', '0.5', '', '1'])
-    return _over_time(plot, times, 'Mean IoU', 'Mean IoU with the ground truth over time')
+    return _over_time(plot, times, 'Mean IoU with the ground truth over time')
 
 
 def latency_stages(stages: Mapping[str, NDArray[Any]], budget: float | None, width: float) -> str:
     """Draw the distribution of the seconds of every stage: quartiles, 1 % to 99 %, median."""
     names = list(stages)
-    plot = Plot('stages', width, 0.9 + 0.27 * max(1, len(names)), left=1.3)
+    height = 0.9 + 0.27 * max(1, len(names))
+    plot = Plot('stages', width, height, 'Time per window and stage [ms]', left=1.2)
     axes = plot.axes
     for row, name in enumerate(names):
         values = np.maximum(stages[name][np.isfinite(stages[name])] * 1e3, 1e-4)
@@ -135,68 +142,62 @@ def latency_stages(stages: Mapping[str, NDArray[Any]], budget: float | None, wid
         axes.plot([first, third], [row, row], color=color, linewidth=7, solid_capstyle='butt')
         axes.plot([median], [row], 'o', color=PAPER, markersize=4, markeredgecolor=INK)
     axes.set_xscale('log')
-    _plain_log(axes)
+    plain_log(axes)
     if budget:
-        axes.axvline(budget * 1e3, color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
-        axes.annotate(
-            'window length',
-            (budget * 1e3, 1.0),
-            xycoords=('data', 'axes fraction'),
-            xytext=(0, 3),
-            textcoords='offset points',
-            ha='center',
-            color=MUTED,
-        )
+        _mark(axes, budget * 1e3, 'window length', 0)
     axes.set_yticks(range(len(names)), [plain(name, 18) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis='y')
     axes.grid(visible=True, axis='x')
-    axes.set_xlabel('Time per window [ms]')
     return plot.svg('Distribution of the latency of every stage')
 
 
 def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -> str:
     """Draw how often a window took how long."""
+    from matplotlib.ticker import MaxNLocator
+
     values = total[np.isfinite(total)] * 1e3
-    plot = Plot('latency', width, 2.1)
+    plot = Plot('latency', width, 2.25, 'Windows by total time [ms]')
     top = float(np.percentile(values, 99.5)) * 1.05 if values.size else 1.0
     bins = np.linspace(0, top, 41)
     counts, edges = np.histogram(np.minimum(values, bins[-1]), bins)
     plot.axes.stairs(counts, edges, fill=True, color=ACCENTS[0], alpha=0.85, linewidth=0)
     plot.axes.set_xlim(0, top)
-    plot.axes.set_ylim(0, None)
-    shown = [(float(np.percentile(values, share)), f'p{share}') for share in (50, 99)]
+    plot.axes.set_ylim(0, max(1, counts.max()) * 1.12)
+    plot.axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    shown = []
+    if values.size:
+        shown = [(float(np.percentile(values, share)), f'p{share}') for share in (50, 99)]
     if budget and budget * 1e3 <= top * 1.6:
         shown.append((budget * 1e3, 'window length'))
-        plot.axes.set_xlim(0, max(top, budget * 1e3 * 1.1))
-    for place, label in shown:
-        plot.axes.axvline(place, color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
-        plot.axes.annotate(
-            label,
-            (place, 1.0),
-            xycoords=('data', 'axes fraction'),
-            xytext=(0, 3),
-            textcoords='offset points',
-            ha='center',
-            color=MUTED,
-        )
-    plot.axes.set_xlabel('Total time per window [ms]')
-    _label(plot, 'Windows')
+        plot.axes.set_xlim(0, max(top, budget * 1e3 * 1.3))
+    for row, (place, label) in enumerate(sorted(shown)):
+        _mark(plot.axes, place, label, row)
     return plot.svg('Histogram of the total time per window')
 
 
-def _over_time(plot: Plot, times: NDArray[Any], label: str, title: str) -> str:
+def _over_time(plot: Plot, times: NDArray[Any], title: str) -> str:
     """Finish a plot over time."""
     limits(plot, [times])
     plot.axes.set_xlabel(TIME_LABEL)
-    _label(plot, label)
     return plot.svg(title)
 
 
-def _label(plot: Plot, label: str) -> None:
-    """Label the y axis."""
-    plot.axes.set_ylabel(label, linespacing=1.15)
-    plot.axes.yaxis.set_label_coords(-0.45 / (plot.width * plot.axes.get_position().width), 0.5)
+def _mark(axes: Any, place: float, label: str, row: int) -> None:
+    """Mark a place of the x axis; rows keep neighbouring labels apart."""
+    axes.axvline(place, color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
+    right = axes.transData.transform((place, 0.0))[0]
+    late = axes.transAxes.inverted().transform((right, 0.0))[0] > 0.72
+    axes.annotate(
+        label,
+        (place, 1.0),
+        xycoords=('data', 'axes fraction'),
+        xytext=(-4 if late else 4, -8 - 12 * row),
+        textcoords='offset points',
+        ha='right' if late else 'left',
+        color=MUTED,
+        fontsize=8.5,
+    )
 
 
 def _power(value: float, _position: int) -> str:
@@ -206,7 +207,7 @@ def _power(value: float, _position: int) -> str:
     return f'{value / 1e3:.0f}k' if value < 1e6 else f'{value / 1e6:.0f}M'
 
 
-def _plain_log(axes: Any) -> None:
+def plain_log(axes: Any) -> None:
     """Label a logarithmic axis with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

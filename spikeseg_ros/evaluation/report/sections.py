@@ -20,7 +20,7 @@ from spikeseg_ros.evaluation.report.page import (
     table,
 )
 from spikeseg_ros.evaluation.report.pictures import gallery
-from spikeseg_ros.evaluation.report.text import number, picojoule, seconds, short
+from spikeseg_ros.evaluation.report.text import number, picojoule, plural, seconds, short
 from spikeseg_ros.evaluation.report.tracks import middle, tracks
 from spikeseg_ros.images.colors import track_color
 
@@ -75,9 +75,21 @@ def over_time(run: Run) -> Section:
         if name.startswith('spikes_') and values.any()
     }
     if layers:
-        text = 'Logarithmic above 1; 0 lies on the axis.'
+        text = 'Logarithmic above 1; 0 lies on the axis.' + _dropped(run)
         parts.append(drawn(text, plots.spikes_over_time, times, layers))
     return Section('time', 'Over time', join(parts))
+
+
+def _dropped(run: Run) -> str:
+    """Return how many class spikes were too many to be unravelled."""
+    dropped = run.column('dropped')
+    if dropped is None or not dropped.any():
+        return ''
+    return (
+        f' Of the class spikes, {short(int(dropped.sum()))} in '
+        f'{plural(int(np.count_nonzero(dropped)), "window")} exceeded the largest number per '
+        'window and were not unravelled.'
+    )
 
 
 def _lanes(found: list[Track], end: float) -> Markup:
@@ -240,7 +252,8 @@ def track_table(run: Run) -> Section:
 def _chip(track_id: int) -> Markup:
     """Return a track id with its colour."""
     color = '#{:02x}{:02x}{:02x}'.format(*track_color(track_id))
-    return Markup(f'<span class="chip" style="background:{color}"></span>#{track_id}')
+    chip = f'<span class="chip" style="background:{color}"></span>'
+    return Markup(f'<span class="track">{chip}#{track_id}</span>')
 
 
 def metrics_table(run: Run) -> Section | None:

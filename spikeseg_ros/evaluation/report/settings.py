@@ -152,20 +152,26 @@ def environment(run: Run) -> Section:
         ('Model', run.get('model', str)),
         ('Weights', run.get('weights.name', str)),
     ]
-    parts: list[object] = [table((), [item for item in facts if item[1] is not None])]
+    recording = table((), [item for item in facts if item[1] is not None], full=True)
     versions = run.get('versions', dict) or {}
     machine = {name: value for name, value in run.timing.items() if _is_plain(value)}
     host = run.timing.get('host')
-    rows = [(f'version of {name}', value) for name, value in versions.items()]
-    labels = {'started': 'started', 'seconds': 'seconds', 'device': 'device'}
-    rows += [(labels[name], machine[name]) for name in labels if name in machine]
+    rows = [('Device', machine['device'])] if 'device' in machine else []
+    if 'started' in machine:
+        rows.append(('Started', machine['started']))
+    if isinstance(machine.get('seconds'), (int, float)):
+        rows.append(('Duration of the run', seconds(float(machine['seconds']))))
+    rows += versions.items()
     if isinstance(host, dict):
-        rows += [(name, value) for name, value in host.items() if _is_plain(value)]
+        rows += [pair for pair in host.items() if _is_plain(pair[1]) and pair[0] not in versions]
     elif host:
-        rows.append(('host', host))
-    parts.append(heading('Versions and device'))
-    parts.append(table((), rows) if rows else paragraph('timing.json is missing.', 'note'))
-    return Section('environment', 'Recording and machine', join(parts))
+        rows.append(('Host', host))
+    machine_table = table((), rows, full=True)
+    if not run.timing:
+        machine_table = join((machine_table, paragraph('timing.json is missing.', 'note')))
+    left, right = join((heading('Recording'), recording)), join((heading('Run'), machine_table))
+    body = Markup(f'<div class="pair"><div>{left}</div><div>{right}</div></div>')
+    return Section('environment', 'Recording, versions, device', body)
 
 
 def _is_plain(value: object) -> bool:
@@ -182,11 +188,4 @@ def damages(run: Run) -> list[str]:
     errors = run.get('errors')
     if errors:
         found.append(f'{plural(int(errors), "window")} could not be processed and are left out.')
-    dropped = run.column('dropped')
-    if dropped is not None and dropped.any():
-        count, places = int(dropped.sum()), int((dropped > 0).sum())
-        found.append(
-            f'{plural(count, "class spike")} beyond the largest number per window were not '
-            f'unravelled, in {plural(places, "window")}.'
-        )
     return found

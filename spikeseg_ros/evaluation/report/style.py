@@ -58,13 +58,14 @@ svg.plot * { stroke-linejoin: round; stroke-linecap: butt; }
   gap: 18px; margin: 10px 0 20px; }
 .pictures figure { margin: 0; }
 .pictures img, .sides img { display: block; width: 100%; height: auto; border-radius: 6px;
-  background: #13161c; }
+  background: #13161c; border: 1px solid var(--line); }
 .pictures figcaption { margin-top: 6px; line-height: 1.4; }
 figcaption b { color: var(--ink); font-weight: 600; }
 .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
 .table { overflow-x: auto; margin: 10px 0 18px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 table.full { width: 100%; }
+.pair h3 { margin-top: 12px; }
 th, td { text-align: left; padding: 5px 18px 5px 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { color: var(--muted); font-weight: 500; white-space: nowrap; }
@@ -75,6 +76,7 @@ tr.changed td:first-child { box-shadow: -6px 0 0 var(--mark); }
 tr.changed td:last-child { box-shadow: 6px 0 0 var(--mark); }
 .good { color: var(--good); }
 .bad { color: var(--bad); }
+.track { white-space: nowrap; }
 .chip { display: inline-block; width: .8em; height: .8em; border-radius: 3px;
   margin-right: .5em; vertical-align: -.05em; }
 code, pre { font-family: var(--mono); font-size: 13px; }

@@ -73,14 +73,24 @@ class Plot:
         width: Width [inch]; WIDE or NARROW.
     """
 
-    def __init__(self, name: str, width: float, height: float, left: float = 0.62) -> None:
+    def __init__(
+        self,
+        name: str,
+        width: float,
+        height: float,
+        title: str,
+        left: float = 0.48,
+        legend: bool = False,
+    ) -> None:
         """Open a figure.
 
         Args:
             name: Name that makes its identifiers differ from those of other plots on the page.
             width: Width [inch].
             height: Height [inch].
+            title: What is drawn, with its unit; stands above the panel.
             left: Room for the labels of the y axis [inch]; equal for plots that share a time axis.
+            legend: Leave room for a legend: beside the title, below it on narrow pages.
         """
         from matplotlib import rc_context
         from matplotlib.figure import Figure
@@ -90,7 +100,10 @@ class Plot:
         self._style: dict[Any, Any] = {**_STYLE, 'svg.hashsalt': self.name}
         with rc_context(self._style):
             self.figure = Figure(figsize=(width, height))
-            below, above, right = 0.46, 0.3, 0.16
+            below, right = 0.46, 0.16
+            row = 0.2 if legend and width < WIDE else 0.0
+            above, height = 0.32 + row, height + row
+            self.figure.set_size_inches(width, height)
             self.axes: Any = self.figure.add_axes(
                 (
                     left / width,
@@ -100,16 +113,26 @@ class Plot:
                 )
             )
             self.axes.grid(visible=False, axis='x')
+            self.axes.annotate(
+                title,
+                (0.0, 1.0),
+                xycoords='axes fraction',
+                xytext=(2 - left * 72, 8 + row * 72),
+                textcoords='offset points',
+                color=INK,
+                fontweight='bold',
+            )
 
-    def legend(self, columns: int = 4) -> None:
+    def legend(self) -> None:
         """Name the curves in a row above the panel."""
         from matplotlib import rc_context
 
+        wide = self.width >= WIDE
         with rc_context(self._style):
             self.axes.legend(
-                loc='lower left',
-                bbox_to_anchor=(0.0, 1.0),
-                ncol=columns,
+                loc='lower right' if wide else 'lower left',
+                bbox_to_anchor=(1.0, 1.02) if wide else (0.0, 1.02),
+                ncol=4,
                 borderaxespad=0.1,
                 borderpad=0.1,
                 handlelength=1.2,

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``spikeseg compare``: two runs of the same recordings side by side."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikeseg_ros.cli import parser
+from spikeseg_ros.evaluation.report import plots_paired
+from spikeseg_ros.evaluation.report.masks import draw_masks
+from spikeseg_ros.evaluation.report.page import (
+    Markup,
+    Section,
+    code,
+    heading,
+    html,
+    join,
+    page,
+    paragraph,
+    save,
+    table,
+)
+from spikeseg_ros.evaluation.report.pairing import load_pairs, numbers
+from spikeseg_ros.evaluation.report.pictures import caption, image, picture
+from spikeseg_ros.evaluation.report.sections import NO_PLOTS, drawn, has_plots
+from spikeseg_ros.evaluation.report.settings import show_option
+from spikeseg_ros.evaluation.report.text import clean, number, plural
+from spikeseg_ros.evaluation.report.tracks import objects_by_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spikeseg_ros.evaluation.report.pairing import Pair
+    from spikeseg_ros.evaluation.report.run import Run
+
+PICTURES = 6
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compare two run directories: a page and a table on the terminal."""
+    known = parser('compare', 'Put two runs of the same recordings side by side.')
+    known.add_argument('first', metavar='A', help='directory of a run')
+    known.add_argument('second', metavar='B', help='directory of another run')
+    known.add_argument('--output', default='compare.html', help='page to write')
+    args = known.parse_args(list(argv))
+    pairs = load_pairs(args.first, args.second)
+    names = labels(Path(args.first), Path(args.second))
+    target = Path(args.output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save(target, render(pairs, names))
+    for pair in pairs:
+        sys.stdout.write(terminal(pair, names))
+    sys.stdout.write(f'{target}\n')
+    return 0
+
+
+def labels(first: Path, second: Path) -> tuple[str, str]:
+    """Return short names that tell two directories apart."""
+    one, other = first.resolve(), second.resolve()
+    depth = 1
+    while depth < 4 and one.parts[-depth:] == other.parts[-depth:]:
+        depth += 1
+    return '/'.join(one.parts[-depth:]), '/'.join(other.parts[-depth:])
+
+
+def terminal(pair: Pair, names: tuple[str, str]) -> str:
+    """Return the numbers of two runs as a table of plain text."""
+    head = ('', f'A {clean(names[0], 24)}', f'B {clean(names[1], 24)}', 'B - A')
+    rows = [head]
+    rows += [
+        (row.name, row.show(row.first), row.show(row.second), row.difference)
+        for row in numbers(pair)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [clean(pair.first.name)]
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append('  ' + '  '.join(cells).rstrip())
+    changed = [
+        f'  {name}: {show_option(values[0])} -> {show_option(values[1])}'
+        for name, values in config_differences(pair).items()
+    ]
+    lines += ['  Options that differ:', *(f'  {line}' for line in changed)] if changed else []
+    return '\n'.join(lines) + '\n'
+
+
+def render(pairs: Sequence[Pair], names: tuple[str, str]) -> str:
+    """Return the page that compares runs."""
+    first = pairs[0]
+    sections = [_configuration(first)]
+    if len(pairs) == 1:
+        sections += [
+            Section('numbers', 'Numbers', _numbers(first)),
+            Section('time', 'Over time', _over_time(first)),
+            Section('latency', 'Latency', _latency(first)),
+            Section('windows', 'Windows that differ most', _windows(first, PICTURES)),
+        ]
+    else:
+        for place, pair in enumerate(pairs, start=1):
+            body = join((_numbers(pair), _over_time(pair), _windows(pair, 2)))
+            sections.append(Section(f'recording-{place}', clean(pair.first.name), body))
+    lead = Markup(f'<b>A</b> is {code(names[0])}, <b>B</b> is {code(names[1])}. ')
+    head = [paragraph(join((lead, _verdict(pairs))), 'lead')]
+    head += [paragraph(NO_PLOTS, 'note')] if not has_plots() else []
+    title = f'Two runs of {clean(first.first.name)}' if len(pairs) == 1 else 'Two runs compared'
+    return page(title, 'Comparison', join(head), sections)
+
+
+def _verdict(pairs: Sequence[Pair]) -> str:
+    """Return how far the runs agree, in a sentence or two."""
+    shared = sum(len(pair.rows) for pair in pairs)
+    if not shared:
+        return 'Their windows are cut differently, so only totals are compared.'
+    known = [pair.agreements for pair in pairs if pair.agreements is not None]
+    if len(known) < len(pairs):
+        return 'Not every run holds its objects.json, so their objects are not compared.'
+    differing = sum(len(pair.by_difference()) for pair in pairs)
+    if not differing:
+        return f'Both found the same objects in all {plural(shared, "window")}.'
+    mean = sum(float(values.sum()) for values in known) / shared
+    return (
+        f'Their objects differ in {number(differing)} of {plural(shared, "shared window")}; '
+        f'the mean agreement is {mean:.0%}.'
+    )
+
+
+def config_differences(pair: Pair) -> dict[str, tuple[Any, Any]]:
+    """Return what the runs were made with where it differs, by name."""
+    tables = [_made_with(run) for run in (pair.first, pair.second)]
+    names = [*tables[0], *(name for name in tables[1] if name not in tables[0])]
+    return {
+        name: (tables[0].get(name), tables[1].get(name))
+        for name in names
+        if tables[0].get(name) != tables[1].get(name)
+    }
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    """Return options, weights, versions and device of a run."""
+    found: dict[str, Any] = dict(run.get('config', dict) or {})
+    found['SHA-256 of the weights'] = run.get('weights.sha256', str)
+    versions = run.get('versions', dict) or {}
+    found.update({f'version of {name}': value for name, value in versions.items()})
+    found['device used'] = run.timing.get('device')
+    return found
+
+
+def _configuration(pair: Pair) -> Section:
+    """Return the options that differ."""
+    changed = config_differences(pair)
+    title = 'What differs between the runs'
+    if not changed:
+        text = 'Options, weights, versions and device are the same.'
+        return Section('configuration', title, paragraph(text))
+    rows = [
+        (code(name), code(show_option(one)), code(show_option(other)))
+        for name, (one, other) in changed.items()
+    ]
+    return Section('configuration', title, table(('', 'A', 'B'), rows))
+
+
+def _numbers(pair: Pair) -> Markup:
+    """Return the numbers of both runs."""
+    rows = []
+    for row in numbers(pair):
+        change = html(row.difference)
+        if row.verdict:
+            word = 'better' if row.verdict == 'good' else 'worse'
+            change = Markup(f'<span class="{row.verdict}">{change}, {word}</span>')
+        rows.append((row.name, row.show(row.first), row.show(row.second), change))
+    return table(('', 'A', 'B', 'B \u2212 A'), rows, (1, 2, 3))
+
+
+def _over_time(pair: Pair) -> Markup:
+    """Return objects, agreement and IoU of both runs over time."""
+    runs = (pair.first, pair.second)
+    if any(not run.times().size for run in runs):
+        return paragraph('windows.csv is missing or empty in one of the runs.', 'note')
+    parts: list[object] = []
+    for column, title, top in (
+        ('objects', 'Objects per window', None),
+        ('mean_iou', 'Mean IoU with the ground truth', 1.0),
+        ('instances', 'Instances per window', None),
+    ):
+        series = [(run.times(), run.windows[column]) for run in runs if column in run.windows]
+        if len(series) == 2:
+            parts.append(drawn('', plots_paired.over_time, title, series, top))
+    if len(pair.rows) and pair.agreements is not None:
+        times = pair.first.times()[pair.rows[:, 0]]
+        text = (
+            'Agreement of A and B: objects are matched one to one by their masks, the sum of the '
+            'IoUs is divided by the larger number of objects; 1 where neither has any.'
+        )
+        parts.append(drawn(text, plots_paired.agreement_over_time, times, pair.agreements))
+    return join(parts)
+
+
+def _latency(pair: Pair) -> Markup:
+    """Return the median seconds of both runs by stage."""
+    stages = [
+        {name: values for name, values in run.stages.items() if name != 'index' and values.size}
+        for run in (pair.first, pair.second)
+    ]
+    common = [name for name in stages[0] if name in stages[1]]
+    if not common:
+        return paragraph('timing.csv is missing in one of the runs.', 'note')
+    text = 'Medians over windows; wall-clock time, comparable only on one machine.'
+    values = {name: (stages[0][name], stages[1][name]) for name in common}
+    return drawn(text, plots_paired.stages, values)
+
+
+def _windows(pair: Pair, count: int) -> Markup:
+    """Return the windows that differ most, A beside B."""
+    chosen = pair.by_difference()[:count]
+    if not len(pair.rows):
+        return paragraph('There are no shared windows.', 'note')
+    if pair.agreements is None:
+        return paragraph('A run lacks its objects.json.', 'note')
+    if not chosen:
+        return paragraph('No shared window differs.', 'note')
+    found = [objects_by_window(run) for run in (pair.first, pair.second)]
+    parts: list[object] = []
+    for rank, place in enumerate(chosen, start=1):
+        numbers_of = [
+            int(run.windows['index'][row])
+            for run, row in zip((pair.first, pair.second), pair.rows[place], strict=True)
+        ]
+        kept = all(
+            index in run.overlays
+            for index, run in zip(numbers_of, (pair.first, pair.second), strict=True)
+        )
+        sides = [
+            picture(run.overlays[index]) if kept else _drawn(run, index, table_of.get(index, []))
+            for index, run, table_of in zip(
+                numbers_of, (pair.first, pair.second), found, strict=True
+            )
+        ]
+        text = f'Difference {rank}: agreement {pair.agreements[place]:.0%}'
+        names = [
+            Markup(f'<b>{side}</b> {caption(run, index)}')
+            for side, run, index in zip('AB', (pair.first, pair.second), numbers_of, strict=True)
+        ]
+        figures = ''.join(
+            f'<figure>{shown}<figcaption>{name}</figcaption></figure>'
+            for shown, name in zip(sides, names, strict=True)
+        )
+        parts += [heading(text), Markup(f'<div class="sides">{figures}</div>')]
+        if not kept:
+            text = 'Drawn from the masks; a run keeps pictures of its best and worst windows only.'
+            parts.append(paragraph(text, 'note'))
+    return join(parts)
+
+
+def _drawn(run: Run, index: int, annotations: Sequence[dict[str, Any]]) -> Markup:
+    """Return the masks of a window as picture."""
+    width, height = int(run.get('bag.width') or 0), int(run.get('bag.height') or 0)
+    data = draw_masks(annotations, width, height, run.path / 'objects.json')
+    return image(data, 'png', width, height, f'Objects of window {index}')
