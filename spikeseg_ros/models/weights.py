@@ -127,7 +127,7 @@ def load_weights(path: str | os.PathLike[str]) -> NetworkWeights:
         WeightsError: The file is missing, too large, not of this format, damaged, or holds
             values that no network can have.
     """
-    content = _read(Path(path))
+    content = read_tensors(Path(path))
     if not isinstance(content, dict) or content.get('format') != FORMAT:
         msg = f'{path!s} is not a {FORMAT} weight file; write one with `spikeseg train`.'
         raise WeightsError(msg)
@@ -179,8 +179,12 @@ def packaged_weights(name: str = 'spikeseg_default') -> Path:
     return known[name.removesuffix('.pt')]
 
 
-def _read(path: Path) -> Any:
-    """Return the content of a file without running anything in it."""
+def read_tensors(path: Path) -> Any:
+    """Return the content of a file of tensors, texts and numbers; nothing in it is executed.
+
+    Raises:
+        WeightsError: The file is missing, too large, damaged or holds anything else.
+    """
     if not path.is_file():
         msg = f'There is no weight file {str(path)!r}; check the path.'
         raise WeightsError(msg)

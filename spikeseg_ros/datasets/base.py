@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface that all data sets for segmentation share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
+    Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
+
+class DatasetError(ValueError):
+    """A data set cannot be read; the text names the file and what to do."""
+
+
+class Sample(NamedTuple):
+    """One labelled input.
+
+    Attributes:
+        image: RGB image, shape (H, W, 3), uint8; or event frames, shape (T, C, H, W), float32.
+        label: Class of each pixel, shape (H, W), uint8; the ignore value where unlabelled.
+    """
+
+    image: Array
+    label: Bytes
+
+
+def rgb_image(sample: Sample) -> Bytes:
+    """Return the image of a sample.
+
+    Raises:
+        DatasetError: The sample holds event frames, or no RGB image.
+    """
+    image = sample.image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        msg = (
+            f'Expected an RGB image of uint8, got {image.dtype} of shape {image.shape!r}; take a '
+            'data set of images.'
+        )
+        raise DatasetError(msg)
+    return np.asarray(image, dtype=np.uint8)
+
+
+class SegmentationDataset(Protocol):
+    """A split of a data set. Samples come in a fixed order.
+
+    Attributes:
+        classes: Names of the classes; the position is the value in the labels.
+        colors: RGB colour of each class, 0 .. 255.
+        ignore: Value of pixels that count nowhere.
+    """
+
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    ignore: int
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return the name of a sample, unique within the split."""
+        ...
+
+    def sample(self, index: int) -> Sample:
+        """Return a sample.
+
+        Raises:
+            IndexError: There is no such sample.
+            DatasetError: The files are damaged.
+        """
+        ...
+
+
+def open_dataset(path: str | Path, split: str) -> SegmentationDataset:
+    """Open a split of the data set in a folder, which is recognised by its layout.
+
+    Args:
+        path: Folder of the data set.
+        split: Name of the split, for example 'train', 'val' or 'test'.
+
+    Raises:
+        DatasetError: No known data set lies there, or it has no such split.
+    """
+    from spikeseg_ros.datasets.camvid import CamVid
+
+    root = Path(path)
+    if not root.is_dir():
+        msg = f'There is no folder {str(root)!r}; give the folder of a data set.'
+        raise DatasetError(msg)
+    if (root / split / 'images').is_dir() and (root / split / 'labels').is_dir():
+        return CamVid(root, split)
+    found = sorted(entry.name for entry in root.iterdir())[:8]
+    msg = (
+        f'{str(root)!r} holds no data set of a known layout with a split {split!r} '
+        f'(CamVid: {split}/images/*.jpg and {split}/labels/*.png); found: {", ".join(found)}.'
+    )
+    raise DatasetError(msg)

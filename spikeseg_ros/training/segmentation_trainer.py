@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One iteration of a supervised training of segmentation networks, and what it is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spikeseg_ros.datasets import SegmentationDataset, rgb_image
+from spikeseg_ros.evaluation.segmentation import as_input
+from spikeseg_ros.models.mfs_seg import MfsSeg
+from spikeseg_ros.training.augment import random_view
+from spikeseg_ros.training.errors import TrainingError
+from spikeseg_ros.training.segmentation_state import SegmentationState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from spikeseg_ros.training.segmentation_config import SegmentationConfig
+
+_REESTIMATE_BATCH = 8
+
+
+def class_weights(dataset: SegmentationDataset, offset: float) -> Tensor:
+    """Return 1 / ln(offset + share of the pixels) of each class, with a mean of 1."""
+    counts = np.zeros(256, dtype=np.int64)
+    for number in range(len(dataset)):
+        counts += np.bincount(dataset.sample(number).label.ravel(), minlength=256)
+    counts[dataset.ignore] = 0
+    share = counts[: len(dataset.classes)] / counts.sum()
+    weights = 1 / np.log(offset + share)
+    return torch.from_numpy(weights / weights.mean()).float()
+
+
+def nearest_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return labels (B, H, W) at another size; each is the one nearest to the cell's centre."""
+    rows, columns = (
+        ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new).long()
+        for new, old in zip(size, labels.shape[-2:], strict=True)
+    )
+    return labels[:, rows][:, :, columns]
+
+
+def multi_scale_loss(
+    logits: Sequence[Tensor],
+    labels: Tensor,
+    head_weights: Sequence[float],
+    weights: Tensor,
+    ignore: int,
+) -> Tensor:
+    """Return the weighted sum of class-weighted cross-entropies of all scales.
+
+    Args:
+        logits: By scale, shape (B, classes, h, w).
+        labels: Shape (B, H, W), int64.
+        head_weights: Weight of each scale.
+        weights: Weight of each class.
+        ignore: Label that counts nowhere.
+    """
+    total = logits[0].new_zeros(())
+    for item, factor in zip(logits, head_weights, strict=True):
+        target = nearest_labels(labels, (item.shape[-2], item.shape[-1]))
+        loss = F.cross_entropy(item, target, weights, ignore_index=ignore, reduction='sum')
+        mass = weights[target[target != ignore]].sum()
+        # Views without a labelled pixel weigh nothing, instead of dividing by nothing.
+        total = total + factor * loss / mass.clamp(min=1e-6)
+    return total
+
+
+def reestimate(
+    network: MfsSeg, dataset: SegmentationDataset, size: tuple[int, int], count: int
+) -> None:
+    """Measure the normalisation anew on plain images, for the weights and size at hand.
+
+    Args:
+        network: The network; is left in evaluation mode.
+        dataset: Where images come from; they are taken evenly.
+        size: Height and width at which the network will see images.
+        count: Number of images at most.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    network.train()
+    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    with torch.no_grad():
+        for begin in range(0, len(numbers), _REESTIMATE_BATCH):
+            chosen = numbers[begin : begin + _REESTIMATE_BATCH]
+            images = [as_input(network, rgb_image(dataset.sample(int(i))), size) for i in chosen]
+            network(torch.cat(images).contiguous(memory_format=torch.channels_last))
+    network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+class SegmentationTrainer:
+    """Trains one network.
+
+    Args:
+        config: Settings.
+        dataset: Training images.
+        network: Network to start from; a new one where None.
+    """
+
+    def __init__(
+        self,
+        config: SegmentationConfig,
+        dataset: SegmentationDataset,
+        network: MfsSeg | None = None,
+    ) -> None:
+        self.config = config
+        self.dataset = dataset
+        if network is None:
+            torch.manual_seed(config.seed)
+            network = MfsSeg(config.network_config(len(dataset.classes)))
+        self.state = SegmentationState(config, network)
+        self.weights = class_weights(dataset, config.class_offset)
+        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the training views."""
+        return self.config.height, self.config.width
+
+    def _number(self, position: int) -> int:
+        """Return the sample at a position of the endless sequence of shuffled epochs."""
+        epoch, place = divmod(position, len(self.dataset))
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self.config.seed, 1, epoch])
+            self._order = (epoch, rng.permutation(len(self.dataset)))
+        return int(self._order[1][place])
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """Return normalised views (B, C, H, W) and labels (B, H, W) of an iteration."""
+        views, labels = [], []
+        for position in range(iteration * self.config.batch, (iteration + 1) * self.config.batch):
+            sample = self.dataset.sample(self._number(position))
+            rng = np.random.default_rng([self.config.seed, 2, position])
+            view, label = random_view(
+                rgb_image(sample),
+                sample.label,
+                self.size,
+                self.dataset.ignore,
+                self.config.augmentation,
+                rng,
+            )
+            views.append(view)
+            labels.append(label)
+        # Channels lie last already, which is the order the convolutions want.
+        images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+        return self.state.network.normalised(images), torch.from_numpy(np.stack(labels)).long()
+
+    def step(self) -> float:
+        """Run one iteration and return its loss.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
+        config, state = self.config, self.state
+        images, labels = self.batch(state.iteration)
+        for group in state.optimizer.param_groups:
+            group['lr'] = config.rate_at(state.iteration)
+        state.network.train()
+        half = config.precision == 'bfloat16'
+        with torch.autocast('cpu', torch.bfloat16, enabled=half):
+            output = state.network(images, rounding=config.rounding_at(state.iteration))
+        loss = multi_scale_loss(
+            output.logits, labels, config.head_weights, self.weights, self.dataset.ignore
+        )
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            msg = (
+                f'The loss is {value} at iteration {state.iteration}; lower rate '
+                f'(now {config.rate:g}) and resume from the last checkpoint.'
+            )
+            raise TrainingError(msg)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
+        state.optimizer.step()
+        state.iteration += 1
+        state.follow(config.ema)
+        return value
