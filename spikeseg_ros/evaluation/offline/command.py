@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,14 @@ from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.offline import journal
 from spikeseg_ros.evaluation.offline.engine import ENGINES, run_units
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
+from spikeseg_ros.evaluation.offline.scores import require_metrics
 from spikeseg_ros.evaluation.offline.tables import read_summary
 from spikeseg_ros.evaluation.offline.together import write_together
 from spikeseg_ros.evaluation.offline.unit import Unit
+from spikeseg_ros.evaluation.truth import KINDS
 from spikeseg_ros.perception.config import PerceptionConfig, from_flat, to_flat
 from spikeseg_ros.perception.node_options import load_node_config
+from spikeseg_ros.recordings.opening import recording_name
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +42,16 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     known.add_argument('--config', default='', metavar='YAML', help='the file the node takes')
     known.add_argument(
         '--topic', default='', help='event topic; empty = the one with most messages'
+    )
+    known.add_argument(
+        '--truth',
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='ground truth; once for every recording, in their order',
+    )
+    known.add_argument(
+        '--truth-kind', choices=('auto', *KINDS), default='auto', help='kind of the ground truth'
     )
     known.add_argument(
         '--set',
@@ -70,12 +85,17 @@ def main(argv: Sequence[str]) -> int:
     config = from_flat(_settings(args.set), config)
     output = Path(args.output)
     units = make_units(args.bags, output, to_flat(config), topic=args.topic, resume=args.resume)
+    if args.truth:
+        units = with_truth(units, args.truth, args.truth_kind)
     prepare_output(output, units, overwrite=args.overwrite, resume=args.resume)
     outcomes = run_units(units, args.workers, args.engine)
     for outcome in outcomes:
         if outcome.error:
             sys.stderr.write(f'spikeseg evaluate bag: {outcome.error}\n')
-    if len(units) > 1:
+    if not any(outcome.windows for outcome in outcomes):
+        with suppress(OSError):  # not where something was left for --resume
+            output.rmdir()
+    elif len(units) > 1:
         write_together(output, [unit.name for unit in units])
     if not args.no_report and any(outcome.windows for outcome in outcomes):
         _write_report(output)
@@ -89,10 +109,7 @@ def make_units(
     units: list[Unit] = []
     taken: set[str] = set()
     for bag in bags:
-        path = Path(bag).absolute()
-        if path.name == 'metadata.yaml':
-            path = path.parent
-        base = path.name if path.is_dir() else path.name.split('.')[0] or path.name
+        base = recording_name(Path(bag))
         name, number = base, 1
         while name in taken:
             number += 1
@@ -101,6 +118,21 @@ def make_units(
         folder = output if len(bags) == 1 else output / name
         units.append(Unit(bag, name, str(folder), topic, config, resume=resume))
     return units
+
+
+def with_truth(units: Sequence[Unit], truths: Sequence[str], kind: str) -> list[Unit]:
+    """Return the units with their ground truth.
+
+    Raises:
+        EvaluationError: There is not one ground truth per recording.
+        MissingExtraError: The packages of the metrics are not installed.
+    """
+    if len(truths) != len(units):
+        msg = f'Give --truth once per recording: got {len(truths)} for {len(units)} recordings.'
+        raise EvaluationError(msg)
+    require_metrics()
+    pairs = zip(units, truths, strict=True)
+    return [replace(unit, truth=truth, truth_kind=kind) for unit, truth in pairs]
 
 
 def prepare_output(output: Path, units: Sequence[Unit], *, overwrite: bool, resume: bool) -> None:

@@ -26,6 +26,7 @@ from spikeseg_ros.evaluation.offline.pictures import (
 )
 from spikeseg_ros.evaluation.offline.tables import (
     FORMAT,
+    TRUTH_COLUMNS,
     WINDOW_COLUMNS,
     Totals,
     counts_summary,
@@ -39,11 +40,12 @@ from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.recordings.serialization import deserialize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from spikeseg_ros.evaluation.offline.checkpoint import Progress
     from spikeseg_ros.evaluation.offline.replay import Replay
+    from spikeseg_ros.evaluation.offline.scores import Scores
     from spikeseg_ros.events.types import Events
     from spikeseg_ros.perception.segmenter import Segmenter
 
@@ -57,6 +59,7 @@ def finish(
     segmenter: Segmenter,
     progress: Progress,
     clock: tuple[str, float],
+    scores: Scores | None = None,
 ) -> None:
     """Write the files of a run.
 
@@ -67,19 +70,23 @@ def finish(
         segmenter: Model family.
         progress: What the journal ends with.
         clock: When the run started, ISO 8601, and for how long it ran so far [s].
+        scores: Ground truth to compare with.
 
     Raises:
+        TruthError: The ground truth is about another recording; nothing was written.
         EvaluationError: The recording is not the one of the journal any more.
         OSError: The disk refuses.
     """
     partial = folder / _PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    totals = _write_windows(partial, folder, identity['bag'], replay, segmenter)
-    _write_pictures(partial, totals)
+    totals = _write_windows(partial, folder, identity['bag'], replay, segmenter, scores)
+    metrics = scores.result() if scores is not None else None
+    _write_pictures(partial, totals, scores)
     started, seconds = clock
     write_timing(partial, totals, segmenter.device, started, seconds)
-    write_summary(partial / 'summary.json', _summary(identity, progress, totals, segmenter))
+    summary = _summary(identity, progress, totals, segmenter)
+    write_summary(partial / 'summary.json', {**summary, 'metrics': metrics})
     names = sorted(path.name for path in partial.iterdir() if path.name != 'summary.json')
     (folder / 'summary.json').unlink(missing_ok=True)
     for name in (*names, 'summary.json'):
@@ -113,7 +120,12 @@ def read_again(folder: Path, replay: Replay) -> Iterator[tuple[FinishedWindow, E
 
 
 def _write_windows(
-    partial: Path, folder: Path, name: str, replay: Replay, segmenter: Segmenter
+    partial: Path,
+    folder: Path,
+    name: str,
+    replay: Replay,
+    segmenter: Segmenter,
+    scores: Scores | None,
 ) -> Totals:
     """Write windows.csv, objects.json and output/."""
     totals = Totals()
@@ -123,12 +135,13 @@ def _write_windows(
     origin: int | None = None
     with (partial / 'windows.csv').open('w', newline='', encoding='utf-8') as file:
         table = csv.writer(file, lineterminator='\n')
-        table.writerow(WINDOW_COLUMNS)
+        table.writerow((*WINDOW_COLUMNS, *(TRUTH_COLUMNS if scores is not None else ())))
         coco.begin(name, labels)
         for window, events in read_again(folder, replay):
             origin = window.t_start if origin is None else origin
             totals.add(window)
-            table.writerow(window_row(window))
+            judged = scores.add(window, events) if scores is not None else []
+            table.writerow(window_row(window) + judged)
             coco.add(window)
             output.add(window, overlay_png(window, events, origin))
     coco.close()
@@ -136,10 +149,10 @@ def _write_windows(
     return totals
 
 
-def _write_pictures(partial: Path, totals: Totals) -> None:
+def _write_pictures(partial: Path, totals: Totals, scores: Scores | None) -> None:
     """Write overlays/ and overlay.gif from the pictures in output/."""
-    scores: Sequence[float | None] = totals.scores
-    chosen = set(choose(totals.events, totals.objects, scores))
+    good = totals.scores if scores is None else scores.mean_ious
+    chosen = set(choose(totals.events, totals.objects, good))
     shown = frame_numbers(len(totals.events))
     pictures: dict[int, bytes] = {}
     frames: list[bytes] = []
@@ -181,7 +194,6 @@ def _summary(
         'weights': identity['weights'],
         'config': identity['config'],
         'errors': progress.failed,
-        'metrics': None,
         'versions': identity['versions'],
         **counts_summary(totals),
     }

@@ -12,7 +12,8 @@ import numpy as np
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.events.clock import FixedClock
 from spikeseg_ros.events.stream import EventStream
-from spikeseg_ros.recordings.bags import BagError, BagReader
+from spikeseg_ros.recordings.bags import BagError
+from spikeseg_ros.recordings.opening import open_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.events.types import EventWindow
     from spikeseg_ros.perception.config import PerceptionConfig
+    from spikeseg_ros.recordings.opening import BagRecording, EventRecording
 
 # Every packet is decoded at once, so that nothing has to be dropped.
 _QUEUE_BYTES = 1 << 40
@@ -87,8 +89,8 @@ class Replay:
         facts = self.facts = RecordingFacts()
         self._hash = hashlib.sha256()
         stream = _stream(self.config)
-        with open_events(self.path, self.topic) as reader:
-            topic = self.topic or reader.event_topics[0]
+        with open_recording(self.path, self.topic or None) as reader:
+            topic = event_topic(reader, self.topic)
             facts.topic, facts.type = topic, reader.topics[topic].type
             try:
                 for _, packet in reader.packets(topic):
@@ -134,28 +136,23 @@ class Replay:
         return str(err).replace(str(self.path), self.path.name)
 
 
-def open_events(path: Path, topic: str) -> BagReader:
-    """Open a recording and check that it has events on the topic; use it in a with statement.
+def event_topic(reader: BagRecording | EventRecording, topic: str) -> str:
+    """Return the topic whose events are taken.
 
     Raises:
-        BagError: It cannot be read, or has no such topic, or no events on it.
+        BagError: There is no such topic, or it carries no events.
     """
-    reader = BagReader(path)
-    try:
-        reader.__enter__()
-        # The reader's own checks name what the recording has.
+    if topic not in reader.event_topics:
+        # Its own words name what the recording has instead.
         next(iter(reader.packets(topic or None)), None)
-    except BaseException:
-        reader.close()
-        raise
-    return reader
+    return topic or reader.event_topics[0]
 
 
 def count_messages(path: Path, topic: str) -> int:
-    """Return how many messages a reading will give; 0 where the recording cannot be opened."""
+    """Return how many messages a reading will give; 0 where that is not known."""
     try:
-        with open_events(path, topic) as reader:
-            return reader.topics[topic or reader.event_topics[0]].count
+        with open_recording(path, topic or None) as reader:
+            return reader.topics[event_topic(reader, topic)].count
     except (ValueError, OSError):
         return 0
 

@@ -8,13 +8,12 @@ the last window it finished and ends with the same files.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,10 @@ from spikeseg_ros.evaluation.offline.checkpoint import Progress, check_identity,
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.finish import finish
 from spikeseg_ros.evaluation.offline.replay import Replay
+from spikeseg_ros.evaluation.offline.scores import Scores, content_hash
 from spikeseg_ros.evaluation.offline.tables import FORMAT, read_summary
 from spikeseg_ros.evaluation.offline.windows import finished, from_bytes, to_bytes
+from spikeseg_ros.evaluation.truth import TruthError
 from spikeseg_ros.perception.config import from_flat
 from spikeseg_ros.perception.pipeline import Pipeline
 from spikeseg_ros.perception.registry import create
@@ -94,8 +95,15 @@ def run_unit(
     """
     try:
         return _run(unit, progress, factory)
-    except (ValueError, OSError) as err:
-        return Outcome(unit.name, 0, ' '.join(str(err).split()))
+    except ValueError as err:
+        text = str(err)
+    except OSError as err:
+        text = (
+            f'{err.strerror or err}: {err.filename or unit.output!r}, while evaluating '
+            f'{unit.bag!r}. What was finished is kept: make room or give rights, and go on with '
+            '--resume.'
+        )
+    return Outcome(unit.name, 0, ' '.join(text.split()))
 
 
 def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -> Outcome:
@@ -108,6 +116,9 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
     summary = read_summary(folder) if unit.resume else None
     if summary is not None:
         return _taken_over(unit, summary, replay, identity)
+    scores = Scores(unit.truth, unit.truth_kind) if unit.truth else None
+    if scores is not None:
+        scores.check_size(Replay(replay.path, unit.topic, config))
     segmenter = factory(config)
     _limit_threads(config.threads)
     fresh = not folder.exists()
@@ -129,9 +140,18 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
                 shutil.rmtree(folder, ignore_errors=True)
         raise
     replay.progress = None
-    finish(folder, identity, replay, segmenter, state, (started, time.monotonic() - begin))
+    problem = ''
+    clock = started, time.monotonic() - begin
+    try:
+        if scores is not None:
+            scores.check(state.facts)
+        finish(folder, identity, replay, segmenter, state, clock, scores)
+    except TruthError as err:
+        problem = f'{err} The results of {unit.bag!r} are kept without metrics.'
+        finish(folder, identity, replay, segmenter, state, clock)
     path.unlink()
-    return _outcome(unit, state.windows, state.facts.damaged, state.failed, state.last_error)
+    outcome = _outcome(unit, state.windows, state.facts.damaged, state.failed, state.last_error)
+    return replace(outcome, error=' '.join((outcome.error + ' ' + problem).split()))
 
 
 class _NoSource:
@@ -212,6 +232,13 @@ def _taken_over(
         'versions': summary['versions'],
     }
     check_identity(found, {name: identity[name] for name in found}, unit.output)
+    known = (summary['metrics'] or {}).get('truth_sha256', '')
+    if known != (content_hash(Path(unit.truth)) if unit.truth else ''):
+        msg = (
+            f'{unit.output!r} was finished with other ground truth; start anew with --overwrite, '
+            'or choose another output.'
+        )
+        raise EvaluationError(msg)
     for _ in replay:
         pass
     if replay.sha256 != summary['bag']['sha256']:
@@ -255,20 +282,10 @@ def _identity(unit: Unit, config: PerceptionConfig) -> dict[str, Any]:
         'format': FORMAT,
         'bag': unit.name,
         'topic': unit.topic,
-        'weights': {'name': weights.name, 'sha256': _file_hash(weights)},
+        'weights': {'name': weights.name, 'sha256': content_hash(weights)},
         'config': options,
-        'truth': _file_hash(Path(unit.truth)) if unit.truth else '',
         'versions': {'spikeseg_ros': importlib.metadata.version('spikeseg_ros')},
     }
-
-
-def _file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _limit_threads(threads: int) -> None:
