@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.report import plots_paired
 from spikeseg_ros.evaluation.report.masks import draw_masks
@@ -23,7 +25,7 @@ from spikeseg_ros.evaluation.report.page import (
     table,
 )
 from spikeseg_ros.evaluation.report.pairing import load_pairs, numbers
-from spikeseg_ros.evaluation.report.pictures import caption, image, picture
+from spikeseg_ros.evaluation.report.pictures import caption, image, picture, recorded
 from spikeseg_ros.evaluation.report.sections import NO_PLOTS, drawn, has_plots
 from spikeseg_ros.evaluation.report.settings import show_option
 from spikeseg_ros.evaluation.report.text import clean, number, plural
@@ -186,7 +188,7 @@ def _over_time(pair: Pair) -> Markup:
         ('instances', 'Instances per window', None),
     ):
         series = [(run.times(), run.windows[column]) for run in runs if column in run.windows]
-        if len(series) == 2:
+        if len(series) == 2 and not np.array_equal(series[0][1], series[1][1], equal_nan=True):
             parts.append(drawn('', plots_paired.over_time, title, series, top))
     if len(pair.rows) and pair.agreements is not None:
         times = pair.first.times()[pair.rows[:, 0]]
@@ -221,41 +223,38 @@ def _windows(pair: Pair, count: int) -> Markup:
         return paragraph('A run lacks its objects.json.', 'note')
     if not chosen:
         return paragraph('No shared window differs.', 'note')
-    found = [objects_by_window(run) for run in (pair.first, pair.second)]
+    runs = (pair.first, pair.second)
+    indices = [
+        [int(run.windows['index'][row]) for row in pair.rows[chosen, side]]
+        for side, run in enumerate(runs)
+    ]
+    shown = [_pictures(run, wanted) for run, wanted in zip(runs, indices, strict=True)]
     parts: list[object] = []
-    for rank, place in enumerate(chosen, start=1):
-        numbers_of = [
-            int(run.windows['index'][row])
-            for run, row in zip((pair.first, pair.second), pair.rows[place], strict=True)
-        ]
-        kept = all(
-            index in run.overlays
-            for index, run in zip(numbers_of, (pair.first, pair.second), strict=True)
-        )
-        sides = [
-            picture(run.overlays[index]) if kept else _drawn(run, index, table_of.get(index, []))
-            for index, run, table_of in zip(
-                numbers_of, (pair.first, pair.second), found, strict=True
-            )
-        ]
-        text = f'Difference {rank}: agreement {pair.agreements[place]:.0%}'
-        names = [
-            Markup(f'<b>{side}</b> {caption(run, index)}')
-            for side, run, index in zip('AB', (pair.first, pair.second), numbers_of, strict=True)
-        ]
-        figures = ''.join(
-            f'<figure>{shown}<figcaption>{name}</figcaption></figure>'
-            for shown, name in zip(sides, names, strict=True)
-        )
-        parts += [heading(text), Markup(f'<div class="sides">{figures}</div>')]
-        if not kept:
-            text = 'Drawn from the masks; a run keeps pictures of its best and worst windows only.'
+    for rank, place in enumerate(chosen):
+        parts.append(heading(f'Difference {rank + 1}: agreement {pair.agreements[place]:.0%}'))
+        window = [side[rank] for side in indices]
+        whole = all(index in side for index, side in zip(window, shown, strict=True))
+        figures = ''
+        for name, run, index, side in zip('AB', runs, window, shown, strict=True):
+            look = side[index] if whole else _drawn(run, index)
+            text = f'<b>{name}</b> {caption(run, index)}'
+            figures += f'<figure>{look}<figcaption>{text}</figcaption></figure>'
+        parts.append(Markup(f'<div class="sides">{figures}</div>'))
+        if not whole:
+            text = 'Drawn from the masks alone: a run holds no picture of this window.'
             parts.append(paragraph(text, 'note'))
     return join(parts)
 
 
-def _drawn(run: Run, index: int, annotations: Sequence[dict[str, Any]]) -> Markup:
+def _pictures(run: Run, indices: Sequence[int]) -> dict[int, Markup]:
+    """Return the pictures of windows that a run holds, by index."""
+    found = {index: picture(run.overlays[index]) for index in indices if index in run.overlays}
+    return found | recorded(run, set(indices) - set(found))
+
+
+def _drawn(run: Run, index: int) -> Markup:
     """Return the masks of a window as picture."""
+    annotations = objects_by_window(run).get(index, [])
     width, height = int(run.get('bag.width') or 0), int(run.get('bag.height') or 0)
     data = draw_masks(annotations, width, height, run.path / 'objects.json')
     return image(data, 'png', width, height, f'Objects of window {index}')

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.evaluation.report.run import Run
 
+_NOISE = 0.05
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -59,6 +61,7 @@ class Row:
         second: Value of run B, None where missing.
         show: Makes text of a value.
         more_is_better: Whether a larger value is a better one; None where neither is.
+        noise: Relative change that says nothing, as wall-clock time has it.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Row:
     second: float | None
     show: Callable[[float | None], str]
     more_is_better: bool | None = None
+    noise: float = 0.0
 
     @property
     def difference(self) -> str:
@@ -76,17 +80,17 @@ class Row:
         if not change:
             return 'equal'
         text = self.show(abs(change))
-        share = (
-            f' ({change / abs(self.first):+.0%})' if self.first and self.show != show_value else ''
-        )
-        return ('+' if change > 0 else '\u2212') + text + share.replace('-', '\u2212')
+        sign = '+' if change > 0 else '\u2212'
+        if not self.first or self.show is _metric:
+            return sign + text
+        return f'{sign}{text} ({sign}{abs(change / self.first):.0%})'
 
     @property
     def verdict(self) -> str:
         """'good' where B is better, 'bad' where it is worse, else empty."""
         if self.more_is_better is None or self.first is None or self.second is None:
             return ''
-        if self.first == self.second:
+        if abs(self.second - self.first) <= self.noise * abs(self.first):
             return ''
         return 'good' if (self.second > self.first) == self.more_is_better else 'bad'
 
@@ -194,10 +198,12 @@ def numbers(pair: Pair) -> list[Row]:
         rows.append(Row(f'Spikes per window, {clean(name, 30)}', values[0], values[1], number))
     key = 'energy.picojoule_per_window'
     rows.append(Row('Energy per window', one.get(key), other.get(key), picojoule, False))
-    rows.append(Row('Times real time', speed(one), speed(other), _ratio, True))
+    rows.append(Row('Times real time', speed(one), speed(other), _ratio, True, _NOISE))
     for share in (50, 99):
         values = [_percentile(run, share) for run in (one, other)]
-        rows.append(Row(f'Time per window, p{share}', values[0], values[1], seconds, False))
+        rows.append(
+            Row(f'Time per window, p{share}', values[0], values[1], seconds, False, _NOISE)
+        )
     return [row for row in rows if row.first is not None or row.second is not None]
 
 

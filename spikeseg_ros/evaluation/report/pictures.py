@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -17,12 +18,13 @@ from spikeseg_ros.evaluation.report.text import plural, seconds, short
 from spikeseg_ros.evaluation.report.tracks import objects_by_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from spikeseg_ros.evaluation.report.run import Run
 
 PNG_BYTES = 160_000
+PICTURES_TOPIC = '/spikeseg/overlay/compressed'
 MAX_PICTURES = 12
 MAX_WIDTH = 720
 _BEST, _WORST, _BUSY, _OTHER = 'Best windows', 'Worst windows', 'Busiest windows', 'Other windows'
@@ -100,7 +102,7 @@ def caption(run: Run, index: int) -> Markup:
 
 
 def picture(path: Path) -> Markup:
-    """Return a picture as <img> with its bytes; large ones become JPEG.
+    """Return a picture file as <img> with its bytes.
 
     Raises:
         ReportError: It cannot be read.
@@ -110,9 +112,48 @@ def picture(path: Path) -> Markup:
     except OSError as err:
         msg = f'Cannot read the picture {str(path)!r}: {err}; evaluate the recording again.'
         raise ReportError(msg) from None
+    return embed(data, str(path), f'Events and objects of window {int(path.stem)}')
+
+
+def recorded(run: Run, indices: Collection[int]) -> dict[int, Markup]:
+    """Return pictures of windows from the run's output recording, as far as it can be read.
+
+    Args:
+        run: The run.
+        indices: Indices of the windows.
+    """
+    from spikeseg_ros.recordings.bags import BagReader
+    from spikeseg_ros.recordings.serialization import deserialize
+
+    stamps, known = run.column('stamp_ns'), run.column('index')
+    path = run.path / 'output'
+    if stamps is None or known is None or not indices or not path.is_dir():
+        return {}
+    wanted = {
+        int(stamp): int(index)
+        for stamp, index in zip(stamps, known, strict=True)
+        if int(index) in indices
+    }
+    found: dict[int, Markup] = {}
+    # A broken recording costs the pictures and nothing else: masks are drawn instead.
+    with suppress(ValueError, OSError), BagReader(path) as bag:
+        for _topic, kind, time, raw in bag.messages([PICTURES_TOPIC]):
+            index = wanted.get(time)
+            if index is not None:
+                data = bytes(deserialize(kind, raw).data)
+                found[index] = embed(data, str(path), f'Events and objects of window {index}')
+    return found
+
+
+def embed(data: bytes, source: str, alt: str) -> Markup:
+    """Return a PNG as <img>; large ones become JPEG.
+
+    Raises:
+        ReportError: The data are no picture.
+    """
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if pixels is None:
-        msg = f'{str(path)!r} is no picture (or cut off); evaluate the recording again.'
+        msg = f'{source!r} is no picture (or cut off); evaluate the recording again.'
         raise ReportError(msg)
     height, width = pixels.shape[:2]
     kind = 'png'
@@ -123,7 +164,7 @@ def picture(path: Path) -> Markup:
             pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
         encoded = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
         data = bytes(encoded.tobytes())
-    return image(data, kind, width, height, f'Events and objects of window {int(path.stem)}')
+    return image(data, kind, width, height, alt)
 
 
 def image(data: bytes, kind: str, width: int, height: int, alt: str) -> Markup:
