@@ -24,6 +24,7 @@ from spikeseg_ros.recordings.definitions import EVENT_TYPES, DefinitionError, de
 from spikeseg_ros.recordings.mcap_scan import McapScan
 from spikeseg_ros.recordings.qos import QOS, qos_name, qos_profile
 from spikeseg_ros.recordings.serialization import MessageError, parse_packet
+from spikeseg_ros.recordings.sqlite_scan import SqliteScan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -256,13 +257,17 @@ class BagReader:
                 raise BagError(msg) from None
 
     def _storage(self, path: Path) -> Any:
-        """Open one storage file; an MCAP file without index is read record by record."""
+        """Open one storage file; one without usable index is read record by record."""
         try:
             return self._enter(rosbag2.Reader(path))
         except Exception as err:
-            if path.suffix != '.mcap':
+            scan: McapScan | SqliteScan
+            if path.suffix == '.mcap':
+                scan = McapScan(path, _decompress)
+            elif path.suffix == '.db3':
+                scan = SqliteScan(path)
+            else:
                 raise
-            scan = McapScan(path, _decompress)
             scan.open()
             if not scan.message_count:
                 raise

@@ -226,7 +226,7 @@ def _convert_file(
     result.stats, result.notes = source.stats, source.notes
     result.messages = target.written
     result.size, result.encoding = f'{source.width}x{source.height}', source.encoding
-    return _settle(path, target, result)
+    return _settle(path, target, result, not result.stats.events)
 
 
 def _convert_bag(path: Path, target: _Target, progress: bool) -> Conversion:
@@ -250,12 +250,11 @@ def _convert_bag(path: Path, target: _Target, progress: bool) -> Conversion:
     result.stats, result.notes, result.messages = copy.stats, notes, copy.messages
     result.size = ' and '.join(f'{w}x{h}' for w, h in sorted(copy.sizes))
     result.encoding = ' and '.join(sorted(copy.encodings))
-    return _settle(path, target, result)
+    return _settle(path, target, result, not result.messages)
 
 
-def _settle(path: Path, target: _Target, result: Conversion) -> Conversion:
+def _settle(path: Path, target: _Target, result: Conversion, empty: bool) -> Conversion:
     """Keep the bag where it holds something, or remove it and say why there is none."""
-    empty = not result.messages if result.encoding == '' else not result.stats.events
     if empty:
         target.discard()
         msg = result.problem or f'{str(path)!r} holds no events; nothing was written.'

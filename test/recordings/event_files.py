@@ -114,8 +114,12 @@ def _flat(kind, fields, tail):
 
 
 AEDAT4_EVENT = np.dtype(
-    {'names': ['t', 'x', 'y', 'on'], 'formats': ['<i8', '<i2', '<i2', 'u1'],
-     'offsets': [0, 8, 10, 12], 'itemsize': 16}
+    {
+        'names': ['t', 'x', 'y', 'on'],
+        'formats': ['<i8', '<i2', '<i2', 'u1'],
+        'offsets': [0, 8, 10, 12],
+        'itemsize': 16,
+    }
 )
 
 
@@ -164,7 +168,9 @@ def write_aedat4(path, events, frames=(), imus=(), compress=None, extra_stream=F
         from backports.zstd import compress as pack
     else:
         pack = bytes
-    packets = [(k, 0, aedat4_events(events.slice(k, k + chunk))) for k in range(0, len(events), chunk)]
+    packets = [
+        (k, 0, aedat4_events(events.slice(k, k + chunk))) for k in range(0, len(events), chunk)
+    ]
     packets = [(int(events.t[k]) // 1000, number, data) for k, number, data in packets]
     packets += [(time, 1, aedat4_frame(image, time)) for image, time in frames]
     packets += [(time, 2, aedat4_imu(time)) for time in imus]

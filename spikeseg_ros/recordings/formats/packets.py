@@ -49,7 +49,8 @@ class Packetizer:
         self._encoder = (
             Evt3Encoder(source.width, source.height) if source.encoding == 'evt3' else None
         )
-        self._waiting = Events.empty()
+        self._parts: list[Events] = []
+        self._count = 0
         self._edges = Triggers.empty()
         self._taken = 0
         self._newest = -1
@@ -78,18 +79,20 @@ class Packetizer:
         if not len(events):
             return
         events, problem = self._ordered(self._in_microseconds(events))
-        self._waiting = Events.concatenate([self._waiting, events])
+        self._parts.append(events)
+        self._count += len(events)
         safe = self._newest - TOLERANCE
-        if len(self._waiting) > MAX_WAITING:
+        if self._count > MAX_WAITING:
             safe = self._newest
-        if len(self._waiting):
+        # Not for every small chunk: a cut copies what waits.
+        if self._count and (self._written < 0 or safe >= self._begin + self._period):
             yield from self._cut(safe)
         if problem:
             raise EventError(problem)
 
     def flush(self) -> Iterator[tuple[int, Packet]]:
         """Yield the packets of all that is left."""
-        if len(self._waiting):
+        if self._count:
             yield from self._cut(self._newest, last=True)
 
     def notes(self) -> list[str]:
@@ -144,7 +147,7 @@ class Packetizer:
 
     def _cut(self, safe: int, last: bool = False) -> Iterator[tuple[int, Packet]]:
         """Yield the packets that end at a safe time, and all others where this is the end."""
-        waiting = self._waiting
+        waiting = Events.concatenate(self._parts)
         if bool(np.any(waiting.t[1:] < waiting.t[:-1])):
             waiting = waiting.select(np.argsort(waiting.t, kind='stable'))
         if self._written < 0:
@@ -164,7 +167,8 @@ class Packetizer:
             done = stop
             self._begin = end
         # A copy, so that the long columns are let go.
-        self._waiting = waiting.select(np.arange(done, len(waiting)))
+        self._parts = [waiting.select(np.arange(done, len(waiting)))]
+        self._count = len(waiting) - done
 
     def _packets(self, events: Events, end: int) -> Iterator[tuple[int, Packet]]:
         """Yield the packet(s) of one period."""

@@ -46,7 +46,10 @@ class RawSource(TableSource):
             self.total = path.stat().st_size
             first = next(read_raw(path, 8), None)
         except EventError as err:
-            raise FormatError(f'{err} A RAW file has to say both in its header.') from None
+            text = str(err)
+            if str(path) not in text:
+                text = f'{str(path)!r} has a header that cannot be: {text}'
+            raise FormatError(text) from None
         if first is None:
             raise self.fail('the file holds a header and no events.')
         self.take_size((first.width, first.height), lambda: (0, 0))
