@@ -33,7 +33,12 @@ import torch
 from torch import Tensor
 
 from spikeseg_ros.spiking.neurons import NeuronError
-from spikeseg_ros.spiking.surrogate_kernels import count_backward, count_forward, supports
+from spikeseg_ros.spiking.surrogate_kernels import (
+    count_backward,
+    count_forward,
+    relaxed_forward,
+    supports,
+)
 
 KINDS = ('integer', 'lif')
 MAX_LEVELS = 255
@@ -108,6 +113,10 @@ class _Count(torch.autograd.Function):
                 and torch.get_autocast_dtype('cpu') == torch.bfloat16
             )
             spikes, passing = count_forward(potential, levels, ctx.needs_input_grad[0], half)
+            ctx.save_for_backward(passing)
+            return spikes
+        if supports(potential):
+            spikes, passing = relaxed_forward(potential, levels, rounding)
             ctx.save_for_backward(passing)
             return spikes
         clamped = potential.clamp(0, levels)

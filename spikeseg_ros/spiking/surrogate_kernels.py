@@ -33,6 +33,16 @@ def _count_passing(x: Floats, levels: np.float32, out: Floats, passing: Bools) -
 
 
 @njit(nogil=True, cache=True)
+def _count_relaxed(
+    x: Floats, levels: np.float32, rounding: np.float32, out: Floats, passing: Bools
+) -> None:
+    for i in range(x.size):
+        clamped = min(max(x[i], np.float32(0)), levels)
+        passing[i] = clamped == x[i]
+        out[i] = (clamped + rounding * (np.rint(clamped) - clamped)) / levels
+
+
+@njit(nogil=True, cache=True)
 def _count_half(x: Floats, levels: np.float32, table: Bits16, out: Bits16, passing: Bools) -> None:
     for i in range(x.size):
         clamped = min(max(x[i], np.float32(0)), levels)
@@ -88,6 +98,20 @@ def count_forward(x: Tensor, levels: int, learn: bool, half: bool) -> tuple[Tens
         return spikes, None
     passing = torch.empty_like(x, dtype=torch.bool)
     _count_passing(values, top, _flat(spikes).numpy(), _flat(passing).numpy())
+    return spikes, passing
+
+
+def relaxed_forward(x: Tensor, levels: int, rounding: float) -> tuple[Tensor, Tensor]:
+    """Return clamped potentials on their way to spike counts, and where a gradient passes.
+
+    Args:
+        x: A tensor that `supports` takes.
+        levels: Largest spike count.
+        rounding: Share of the rounding that is done, 0 .. 1.
+    """
+    spikes, passing = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+    values, out, mask = _flat(x.detach()).numpy(), _flat(spikes).numpy(), _flat(passing).numpy()
+    _count_relaxed(values, np.float32(levels), np.float32(rounding), out, mask)
     return spikes, passing
 
 

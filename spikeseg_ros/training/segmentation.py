@@ -205,8 +205,15 @@ def _trainer(
             raise TrainingError(msg)
         if args.iterations is not None:
             values['iterations'] = args.iterations
+        config = segmentation_config(values)
         network = load_mfs_seg(args.init).network if args.init else None
-        return SegmentationTrainer(segmentation_config(values), dataset, network)
+        if network is not None and network.config != config.network_config(len(dataset.classes)):
+            msg = (
+                f'{args.init!r} holds the network {network.config}, the options ask for '
+                f'{config.network_config(len(dataset.classes))}; let preset and network agree.'
+            )
+            raise TrainingError(msg)
+        return SegmentationTrainer(config, dataset, network)
     if args.init:
         msg = '--init and --resume exclude each other: a checkpoint holds its own weights.'
         raise TrainingError(msg)

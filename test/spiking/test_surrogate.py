@@ -132,6 +132,14 @@ def test_relaxed_counts_go_from_the_clamp_to_the_spikes() -> None:
     assert torch.equal(spike_count(x, 4, 0.0), x.clamp(0, 4) / 4)
     half = (spike_count(x, 4, 0.0) + spike_count(x, 4, 1.0)) / 2
     torch.testing.assert_close(spike_count(x, 4, 0.5), half)
+    for rounding in (0.0, 0.3, 0.8):
+        fast, slow = x.clone().requires_grad_(), x.double().requires_grad_()
+        results = [spike_count(item, 4, rounding) for item in (fast, slow)]
+        torch.testing.assert_close(results[0], results[1].float())
+        for item in results:
+            item.sum().backward()
+        assert slow.grad is not None
+        assert torch.equal(fast.grad, slow.grad.float())
 
 
 def test_counts_stand_for_binary_spikes() -> None:
