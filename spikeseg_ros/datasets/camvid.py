@@ -7,7 +7,6 @@ Data: Brostow et al. 2009, 11 classes as in SegNet; research use only (CC BY-NC)
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from spikeseg_ros.datasets.base import DatasetError, Sample
+from spikeseg_ros.datasets.indices import read_indices
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,9 +30,6 @@ COLORS = (
     (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
 )  # fmt: skip
 IGNORE = 11
-
-_PNG = b'\x89PNG\r\n\x1a\n'
-_GRAY, _PALETTE = 0, 3  # colour types in the header of a PNG
 
 
 class CamVid:
@@ -86,7 +83,7 @@ def _read(image_path: Path, label_path: Path) -> Sample:
     if image is None:
         msg = f'Cannot read the image {str(image_path)!r}; copy the data set again.'
         raise DatasetError(msg)
-    label = _indices(label_path)
+    label = read_indices(label_path)
     if label.shape != image.shape[:2]:
         msg = (
             f'The label {str(label_path)!r} has {label.shape[1]} x {label.shape[0]} pixels, its '
@@ -101,40 +98,3 @@ def _read(image_path: Path, label_path: Path) -> Sample:
         raise DatasetError(msg)
     rgb: Bytes = np.ascontiguousarray(image[..., ::-1])
     return Sample(rgb, label)
-
-
-def _indices(path: Path) -> Bytes:
-    """Return the class indices of a label image.
-
-    Raises:
-        DatasetError: The file is missing or no image of indices.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as err:
-        msg = f'Cannot read the label {str(path)!r}: {err}; copy the data set again.'
-        raise DatasetError(msg) from None
-    if content[:8] != _PNG or content[12:16] != b'IHDR' or content[25] not in (_GRAY, _PALETTE):
-        msg = f'The label {str(path)!r} is no PNG of class indices (palette or 8-bit gray).'
-        raise DatasetError(msg)
-    values = cv2.imdecode(np.frombuffer(_as_gray(content), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if values is None:
-        msg = f'The label {str(path)!r} is damaged; copy the data set again.'
-        raise DatasetError(msg)
-    # Fewer bits than 8 come spread over 0 .. 255.
-    spread = 255 // (2 ** min(content[24], 8) - 1)
-    indices: Bytes = (values // spread).astype(np.uint8)
-    return indices
-
-
-def _as_gray(content: bytes) -> bytes:
-    """Return a palette PNG as a gray one, because OpenCV would apply the palette."""
-    header = content[12:25] + bytes([_GRAY]) + content[26:29]
-    parts = [content[:12], header, zlib.crc32(header).to_bytes(4, 'big')]
-    at = 33
-    while at + 12 <= len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4], 'big')
-        if content[at + 4 : at + 8] in (b'IDAT', b'IEND'):
-            parts.append(content[at:end])
-        at = end
-    return b''.join(parts)
