@@ -24,9 +24,11 @@ from spikeseg_ros.evaluation.truth import (
     check_truth,
     load_truth,
 )
+from spikeseg_ros.evaluation.weights import recorded_windows
 from spikeseg_ros.events.decoder import EventDecoder
 from spikeseg_ros.events.encoder import Evt3Encoder
 from spikeseg_ros.events.types import Events
+from spikeseg_ros.simulation.bag import write_recording
 from spikeseg_ros.simulation.events import SensorConfig
 from spikeseg_ros.simulation.recording import simulate_scene
 from spikeseg_ros.simulation.scene import random_scene
@@ -455,3 +457,20 @@ def test_the_documented_example_is_valid(tmp_path: Path) -> None:
     assert ball.silhouette.area == ball.n_events == 6
     assert (car.name, car.silhouette.box) == ('car', (5, 2, 2, 3))
     assert len(source.window(50 * MS, 100 * MS).objects) == 1
+
+
+def test_truth_fits_the_recording_that_the_simulator_writes(tmp_path: Path) -> None:
+    scene = random_scene(
+        96, 72, 3, objects=2, sizes=(8.0, 14.0), speeds=(40.0, 90.0), seconds=0.2, gap=5.0
+    )
+    recording = simulate_scene(scene, 0.2, SensorConfig(96, 72, seed=3), camera_hz=0)
+    write_recording(tmp_path / 'bag', recording)
+    recording.truth.save(tmp_path / 'scene.npz')
+    source = load_truth(tmp_path / 'scene.npz')
+    windows = recorded_windows(tmp_path / 'bag')
+    assert len(windows) >= 3
+    for window in windows:
+        check_truth(source, window.width, window.height, window.t_start, window.t_end)
+        labels = source.labels(window.events, window.t_start, window.t_end)
+        _, known = recording.truth.labels(window.t_start, window.t_end)
+        assert np.array_equal(np.bincount(labels), np.bincount(known))
