@@ -470,6 +470,17 @@ def _zstd() -> Any:
     return zstd
 
 
+def decompressor(kind: str) -> Any:
+    """Return an object that unpacks one frame of 'zstd' or 'lz4' data, in steps if wanted."""
+    if kind == 'lz4':
+        from lz4.frame import (  # type: ignore[import-untyped, unused-ignore]
+            LZ4FrameDecompressor,
+        )
+
+        return LZ4FrameDecompressor()
+    return _zstd().ZstdDecompressor()
+
+
 def _decompress(kind: str, data: bytes) -> bytes:
     """Return the plain bytes of 'zstd' or 'lz4' data."""
     if kind == 'lz4':

@@ -161,9 +161,9 @@ class Hdf5Source(TableSource):
             return _Layout(name, _TXYP, True)
         # Times rise, and are mostly by far the largest numbers.
         rows = np.asarray(item[:1000], np.float64)
-        rising = (np.diff(rows, axis=0) >= 0).all(0)
-        largest = rows[:, 0].max() >= rows[:, 2].max()
-        first = rising[0] if rising[0] != rising[2] else largest
+        rising = [bool((np.diff(rows[:, k]) >= 0).all()) for k in (0, 2)]
+        largest = bool(rows[:, 0].max() >= rows[:, 2].max())
+        first = rising[0] if rising[0] != rising[1] else largest
         return _Layout(name, _TXYP if first else _XYTP, True)
 
     def _datasets(self) -> list[Any]:
