@@ -3,11 +3,13 @@
 
 CLEAR MOT (Bernardin and Stiefelhagen, EURASIP JIVP 2008) and IDF1 (Ristani et al., ECCVW 2016)
 come from motmetrics. HOTA is written from its definition: Luiten et al., "HOTA: A higher order
-metric for evaluating multi-object tracking", IJCV 2021, equations 7 to 20.
+metric for evaluating multi-object tracking", IJCV 2021; windows are matched by the rule of the
+authors' evaluation, so that values can be compared with published ones.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,69 +160,60 @@ class TrackMetrics:
 
 def _hota(sequences: Sequence[Sequence[_Frame]]) -> dict[str, float]:
     """Return HOTA, DetA and AssA; counts are summed over sequences before they are divided."""
+    parts = [(_lifetimes(frames), _matches(frames)) for frames in sequences]
+    total = sum(sum(c.values()) for lifetimes, _ in parts for c in lifetimes)
+    if not total:
+        return dict.fromkeys(('hota', 'deta', 'assa'), float('nan'))
     rows = []
     for alpha in ALPHAS:
-        hits = misses = false = 0
+        hits = 0
         association = 0.0
-        for frames in sequences:
-            pairs = _associate(frames, float(alpha))
-            found = sum(pairs.values())
-            truths, tracks = _lifetimes(frames)
-            hits += found
-            misses += sum(truths.values()) - found
-            false += sum(tracks.values()) - found
+        for (truths, tracks), matches in parts:
+            pairs = Counter(pair for pair, iou in matches if iou >= alpha - _SLACK)
+            hits += pairs.total()
             association += sum(
                 count * count / (truths[i] + tracks[j] - count) for (i, j), count in pairs.items()
             )
-        whole = hits + misses + false
-        if not whole:
-            return dict.fromkeys(('hota', 'deta', 'assa'), float('nan'))
-        rows.append(
-            (
-                np.sqrt(association / whole),
-                hits / whole,
-                association / hits if hits else 0.0,
-            )
-        )
+        # Every find takes one true and one predicted object: TP + FN + FP.
+        whole = total - hits
+        detection = hits / whole
+        shared = association / hits if hits else 0.0
+        rows.append((np.sqrt(detection * shared), detection, shared))
     return dict(zip(('hota', 'deta', 'assa'), np.mean(rows, axis=0).tolist(), strict=True))
 
 
-def _lifetimes(frames: Sequence[_Frame]) -> tuple[dict[int, int], dict[int, int]]:
+def _lifetimes(frames: Sequence[_Frame]) -> tuple[Counter[int], Counter[int]]:
     """Return in how many windows each true object and each track occurs."""
-    truths: dict[int, int] = {}
-    tracks: dict[int, int] = {}
-    for frame in frames:
-        for ids, counts in ((frame.truth, truths), (frame.predicted, tracks)):
-            for number in ids:
-                counts[number] = counts.get(number, 0) + 1
-    return truths, tracks
+    return (
+        Counter(number for frame in frames for number in frame.truth),
+        Counter(number for frame in frames for number in frame.predicted),
+    )
 
 
-def _associate(frames: Sequence[_Frame], alpha: float) -> dict[tuple[int, int], int]:
-    """Return the matched windows of every pair (true object, track) at a threshold.
+def _matches(frames: Sequence[_Frame]) -> list[tuple[tuple[int, int], float]]:
+    """Return ((true object, track), IoU) of all pairs, each window matched one to one.
 
-    Each window is matched one to one with, in this order: as many pairs as possible, pairs that
-    could belong together in most windows, overlap.
+    The matching of a window maximises the sum of overlap times alignment. The alignment of two
+    identities over the sequence is a soft Jaccard index: P / (windows of the one + windows of the
+    other - P), P being the sum of the overlaps, each divided by what both overlap in that window.
     """
     truths, tracks = _lifetimes(frames)
-    together: dict[tuple[int, int], int] = {}
+    shared: dict[tuple[int, int], float] = {}
     for frame in frames:
-        for row, column in zip(*np.nonzero(frame.iou >= alpha - _SLACK), strict=True):
+        reach = frame.iou.sum(1, keepdims=True) + frame.iou.sum(0, keepdims=True) - frame.iou
+        soft = np.divide(frame.iou, reach, out=np.zeros_like(frame.iou), where=reach > 0)
+        for (row, column), value in np.ndenumerate(soft):
             pair = frame.truth[row], frame.predicted[column]
-            together[pair] = together.get(pair, 0) + 1
-    best = {(i, j): count / (truths[i] + tracks[j] - count) for (i, j), count in together.items()}
-    pairs: dict[tuple[int, int], int] = {}
+            shared[pair] = shared.get(pair, 0.0) + float(value)
+    aligned = {(i, j): p / (truths[i] + tracks[j] - p) for (i, j), p in shared.items()}
+    found = []
     for frame in frames:
-        allowed = frame.iou >= alpha - _SLACK
-        if not allowed.any():
-            continue
-        shared = np.array([[best.get((i, j), 0.0) for j in frame.predicted] for i in frame.truth])
-        # The paper's epsilon ranks the overlap below the association.
-        value = np.where(allowed, shared + 1e-6 * frame.iou, -1.0)
-        for row, column in match(value, 0.0):
+        factor = [[aligned[i, j] for j in frame.predicted] for i in frame.truth]
+        score = np.array(factor, np.float64).reshape(frame.iou.shape) * frame.iou
+        for row, column in match(score):
             pair = frame.truth[row], frame.predicted[column]
-            pairs[pair] = pairs.get(pair, 0) + 1
-    return pairs
+            found.append((pair, float(frame.iou[row, column])))
+    return found
 
 
 def _clear(sequences: Sequence[Sequence[_Frame]]) -> dict[str, float]:

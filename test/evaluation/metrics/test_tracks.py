@@ -69,13 +69,13 @@ def test_the_lasting_association_wins_over_the_larger_overlap() -> None:
     metric = TrackMetrics()
     for window in range(3):
         metric.add(window, [1], [5], ONE)
-    # In the last window both tracks overlap enough up to alpha 0.6.
+    # In the last window another track overlaps more.
     metric.add(3, [1], [5, 6], np.array([[0.6, 0.95]]))
     score = metric.result()
-    # Up to 0.6 (12 of 19) track 5 keeps all four (A = 4/4); up to 0.95 track 6 takes the last one:
-    # three finds with A = 3 / 5 and one with 1 / 4.
-    assert score['assa'] == pytest.approx((12 * 1.0 + 7 * (3 * 3 / 5 + 1 / 4) / 4) / 19)
-    assert score['deta'] == pytest.approx(4 / 5)
+    # Track 5 is matched all the same: up to 0.6 (12 of 19) in 4 windows with one false object;
+    # above in 3 of its 4, with one miss and two false objects and A = 3 / 5.
+    assert score['deta'] == pytest.approx((12 * 4 / 5 + 7 * 3 / 6) / 19)
+    assert score['assa'] == pytest.approx((12 * 1.0 + 7 * 3 / 5) / 19)
 
 
 def test_counts_are_summed_over_sequences() -> None:
