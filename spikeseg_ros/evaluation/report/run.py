@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,7 +220,9 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
+        found = json.loads(
+            text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _name: None
+        )
     except (ValueError, RecursionError) as err:
         msg = f'{str(path)!r} is not valid JSON ({err}); evaluate the recording again.'
         raise ReportError(msg) from None
@@ -227,6 +230,21 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
         msg = f'{str(path)!r} holds no JSON object; evaluate the recording again.'
         raise ReportError(msg)
     return found
+
+
+def _whole(text: str) -> int:
+    """Read a whole number of at most 64 bits."""
+    value = int(text)
+    if abs(value) >= 1 << 63:
+        msg = f'number {clean(text, 30)} is too large'
+        raise ValueError(msg)
+    return value
+
+
+def _finite(text: str) -> float | None:
+    """Read a number; one beyond the range of floats counts as missing."""
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _table(path: Path, notes: list[str], whole: Callable[[str], bool]) -> Table:
