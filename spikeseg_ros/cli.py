@@ -73,6 +73,16 @@ COMMANDS = (
         'put two runs of the same recordings side by side',
     ),
     Command(
+        ('evaluate', 'segmentation'),
+        'spikeseg_ros.evaluation.segmentation_command:run',
+        'judge a segmentation network on labelled images',
+    ),
+    Command(
+        ('energy',),
+        'spikeseg_ros.evaluation.segmentation_command:run_energy',
+        'print activity and energy of a network, layer by layer',
+    ),
+    Command(
         ('options',),
         'spikeseg_ros.reference:main',
         'print every option of the perception and the nodes',

@@ -114,6 +114,10 @@ class Unit(nn.Module):
         groups: Groups of the convolution.
         gain: Initial gain of the normalisation; None = no normalisation, but a bias.
         transposed: Upsample by `stride` with a transposed convolution instead.
+
+    Attributes:
+        real: Whether the convolution sees real values; False also for a unit without neurons of
+            its own that is given spikes.
     """
 
     def __init__(
@@ -131,6 +135,7 @@ class Unit(nn.Module):
     ) -> None:
         super().__init__()
         self.neurons = None if params is None else Neurons(params)
+        self.real = params is None
         kind: type[nn.Conv2d | nn.ConvTranspose2d] = (
             nn.ConvTranspose2d if transposed else nn.Conv2d
         )

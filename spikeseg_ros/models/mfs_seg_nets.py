@@ -157,6 +157,7 @@ class _Fam(nn.Module):
         binary = params._replace(levels=1)
         self.left, self.right = Neurons(binary), Neurons(binary)
         self.unit = Unit(width, width, 3, None, gain=GAIN[params.kind])
+        self.unit.real = False
 
     def forward(self, a: Tensor, z: Tensor, run: Pass) -> Tensor:
         both = self.left(a, run) * self.right(z, run)
