@@ -8,7 +8,7 @@ Placed on a larger canvas they give real sensor events whose instance and class 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,14 @@ from spikeseg_ros.simulation.events import SECOND, SimulationError
 from spikeseg_ros.simulation.truth import GroundTruth
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 SIZE = 34
 DURATION = 300_000_000
+# Times of the events that one event of a scaled recording becomes differ by up to this [ns].
+_JITTER = 2_000_000
 _INDEX = 'train1K.txt'
 
 
@@ -106,6 +110,10 @@ class Placement:
         begin: Time within the recording that becomes time 0 of the scene [ns].
         class_id: Class id as it stands in masks, from 1.
         velocity: Motion (x, y) of the recording's frame [px/s].
+        scale: Size of a pixel of the recording on the canvas [px]. Edges grow with the scale, so
+            every event becomes `scale` events on average, at random places of its pixel and at
+            times that differ by up to 2 ms. 1 keeps the recorded events.
+        loop: Whether the recording begins again when it ends; its saccades end where they began.
     """
 
     events: Events
@@ -114,6 +122,20 @@ class Placement:
     begin: int = 0
     class_id: int = 1
     velocity: tuple[float, float] = (0.0, 0.0)
+    scale: float = 1.0
+    loop: bool = False
+
+    @property
+    def size(self) -> float:
+        """Edge of the frame on the canvas [px]."""
+        return SIZE * self.scale
+
+    def at(self, seconds: float) -> tuple[float, float]:
+        """Return the centre (x, y) of the frame at a time [px]."""
+        half = self.size / 2
+        return self.x + self.velocity[0] * seconds + half, self.y + self.velocity[
+            1
+        ] * seconds + half
 
 
 def compose(
@@ -137,13 +159,11 @@ def compose(
     rng = np.random.default_rng(seed)
     columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
     for number, item in enumerate(placements, 1):
-        first, last = np.searchsorted(item.events.t, [item.begin, item.begin + duration])
-        part = item.events.slice(first, last)
-        t = part.t - item.begin
-        x = part.x + np.floor(item.x + item.velocity[0] * t / SECOND).astype(np.int64)
-        y = part.y + np.floor(item.y + item.velocity[1] * t / SECOND).astype(np.int64)
+        column, row, p, t = _played(item, duration, rng)
+        x = np.floor(column + np.floor(item.x + item.velocity[0] * t / SECOND)).astype(np.int64)
+        y = np.floor(row + np.floor(item.y + item.velocity[1] * t / SECOND)).astype(np.int64)
         keep = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        values = (x[keep], y[keep], part.p[keep], t[keep], np.full(int(keep.sum()), number))
+        values = (x[keep], y[keep], p[keep], t[keep], np.full(int(keep.sum()), number))
         for column, value in zip(columns, values, strict=True):
             column.append(value)
     count = int(rng.poisson(noise_hz * width * height * duration / SECOND))
@@ -167,6 +187,32 @@ def compose(
     classes = {k: item.class_id for k, item in enumerate(placements, 1)}
     names = {k: f'digit {number - 1}' for k, number in classes.items()}
     return GroundTruth(width, height, events, instance[order].astype(np.uint16), classes, names)
+
+
+def _played(
+    item: Placement, duration: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return columns and rows in the frame [px], polarities and times of a recording's events."""
+    parts, times = [], []
+    last_round = (item.begin + duration - 1) // DURATION if item.loop else 0
+    for number in range(last_round + 1):
+        start, stop = item.begin - number * DURATION, item.begin + duration - number * DURATION
+        if item.loop:
+            start, stop = max(0, start), min(DURATION, stop)
+        first, last = np.searchsorted(item.events.t, [start, stop])
+        parts.append(item.events.slice(first, last))
+        times.append(parts[-1].t + number * DURATION - item.begin)
+    part, t = Events.concatenate(parts), np.concatenate(times)
+    if item.scale == 1.0:
+        return part.x.astype(np.float64), part.y.astype(np.float64), part.p, t
+    copies = np.floor(item.scale + rng.random(len(t))).astype(np.int64)
+    source = np.repeat(np.arange(len(t)), copies)
+    count = len(source)
+    x = (part.x[source] + rng.random(count)) * item.scale
+    y = (part.y[source] + rng.random(count)) * item.scale
+    jitter = rng.integers(-_JITTER // 1000, _JITTER // 1000 + 1, count) * 1000
+    t = np.clip(t[source] + jitter, 0, duration - 1000)
+    return x, y, part.p[source], t
 
 
 def random_composition(
@@ -234,3 +280,116 @@ def _free_place(
         if inside and apart:
             return x, y
     return None
+
+
+@dataclass(frozen=True)
+class SceneKind:
+    """How the scenes of a set are made.
+
+    Attributes:
+        width: Columns of the canvas [px].
+        height: Rows of the canvas [px].
+        count: Least and largest number of recordings.
+        scales: Smallest and largest scale; drawn evenly on a logarithmic scale.
+        beside: Probability that a recording is placed beside the one before, so that their
+            frames overlap (centres 1/2 .. 5/6 of the mean frame apart).
+        speed: Largest speed of a frame [px/s]; one beside another moves like it.
+    """
+
+    width: int = 240
+    height: int = 180
+    count: tuple[int, int] = (3, 5)
+    scales: tuple[float, float] = (1.0, 1.0)
+    beside: float = 0.0
+    speed: float = 30.0
+
+
+SCENE_KINDS = {
+    'separate': SceneKind(),
+    'overlapping': SceneKind(count=(4, 6), beside=0.5),
+    'mixed': SceneKind(346, 260, (3, 5), (1.0, 6.0), 0.5),
+}
+# Frames that are not beside each other keep this distance at all times [px].
+_GAP = 4.0
+
+
+def random_sequence(
+    dataset: Dataset,
+    ids: Sequence[int],
+    seed: int,
+    kind: str,
+    *,
+    noise_hz: float = 0.2,
+    duration: int = 1_000_000_000,
+) -> GroundTruth:
+    """Compose a sequence in which recordings move over a canvas and play again and again.
+
+    Args:
+        dataset: N-MNIST.
+        ids: Recordings to draw from.
+        seed: Seed; the same arguments always give the same sequence.
+        kind: One of SCENE_KINDS.
+        noise_hz: Uniform noise [events/px/s].
+        duration: Length [ns].
+
+    Raises:
+        SimulationError: A recording cannot be read, or the kind is unknown.
+    """
+    if kind not in SCENE_KINDS:
+        msg = f'Unknown kind of scene {kind!r}; choose one of {", ".join(SCENE_KINDS)}.'
+        raise SimulationError(msg)
+    how = SCENE_KINDS[kind]
+    rng = np.random.default_rng(seed)
+    seconds = duration / SECOND
+    placed: list[Placement] = []
+    for _ in range(int(rng.integers(how.count[0], how.count[1] + 1))):
+        beside = bool(placed) and rng.random() < how.beside
+        scale = float(np.exp(rng.uniform(*np.log(how.scales))))
+        for _ in range(300):
+            item = _draw(rng, how, scale, placed[-1] if beside else None)
+            if _fits(item, placed[:-1] if beside else placed, how, seconds):
+                number = int(rng.choice(ids))
+                events = dataset.read(number)
+                begin = int(rng.integers(0, DURATION // 1000)) * 1000
+                label = dataset.classes[number] + 1
+                placed.append(replace(item, events=events, begin=begin, class_id=label, loop=True))
+                break
+    noise_seed = int(rng.integers(1 << 31))
+    return compose(placed, how.width, how.height, duration, noise_hz, noise_seed)
+
+
+def _draw(
+    rng: np.random.Generator, how: SceneKind, scale: float, other: Placement | None
+) -> Placement:
+    """Return a random placement without events, beside another one where it is given."""
+    size = SIZE * scale
+    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0, how.speed)
+    velocity = (float(speed * np.cos(angle)), float(speed * np.sin(angle)))
+    centre = rng.uniform(0, how.width), rng.uniform(0, how.height)
+    if other is not None:
+        velocity = other.velocity
+        angle, share = rng.uniform(0, 2 * np.pi), rng.uniform(1 / 2, 5 / 6)
+        distance = share * (size + other.size) / 2
+        x, y = other.at(0.0)
+        centre = x + distance * np.cos(angle), y + distance * np.sin(angle)
+    return Placement(
+        Events.empty(),
+        float(round(centre[0] - size / 2)),
+        float(round(centre[1] - size / 2)),
+        velocity=velocity,
+        scale=scale,
+    )
+
+
+def _fits(item: Placement, others: list[Placement], how: SceneKind, seconds: float) -> bool:
+    """Tell whether a frame stays on the canvas and away from others, all the time."""
+    for time in np.linspace(0, seconds, 11).tolist():
+        x, y = item.at(time)
+        half = item.size / 2
+        if not (half <= x <= how.width - half and half <= y <= how.height - half):
+            return False
+        for other in others:
+            column, row = other.at(time)
+            if max(abs(x - column), abs(y - row)) < half + other.size / 2 + _GAP:
+                return False
+    return True
