@@ -91,7 +91,8 @@ def caption(run: Run, index: int) -> Markup:
     if rows.size:
         row = int(rows[0])
         if times.size:
-            facts.append(str(html(f'at {seconds(float(times[row]))}')))
+            end = float(times[row]) + float(run.windows['duration_ns'][row]) / 2e9
+            facts.append(str(html(f'until {seconds(end)}')))
         for name, word in (('events', 'event'), ('objects', 'object')):
             values = run.column(name)
             if values is not None:

@@ -175,11 +175,17 @@ def load_runs(path: str | Path) -> tuple[dict[str, Any], list[Run]]:
         return summary, [load_run(folder)]
     runs = []
     for item in names:
-        name = item.get('folder', item.get('name')) if isinstance(item, dict) else item
+        # The summary of a recording, or its name alone.
+        name = lookup(item, 'bag.name', str, folder / 'summary.json') if _is_tree(item) else item
         if not isinstance(name, str) or not name or Path(name).name != name or name == '..':
             _wrong(folder / 'summary.json', 'bags', item)
         runs.append(load_run(folder / str(name)))
     return summary, runs
+
+
+def _is_tree(value: object) -> bool:
+    """Return whether a value is a JSON object."""
+    return isinstance(value, dict)
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from spikeseg_ros.evaluation.report.facts import energy_by_window, metrics
 from spikeseg_ros.evaluation.report.page import (
     Markup,
     Section,
+    code,
+    fold,
     html,
     join,
     paragraph,
@@ -261,8 +263,15 @@ def metrics_table(run: Run) -> Section | None:
     found = metrics(run)
     if not found:
         return None
-    rows = [(item.title, item.shown, item.meaning) for item in found]
-    return Section('metrics', 'Metrics', table(('Metric', 'Value', 'Meaning'), rows, (1,)))
+    rows = [(item.title, item.shown, item.meaning) for item in found if item.meaning]
+    more = [(code(item.key), item.shown) for item in found if not item.meaning]
+    parts: list[object] = []
+    if rows:
+        parts.append(table(('Metric', 'Value', 'Meaning'), rows, (1,)))
+    if more:
+        counts = table((), more, (1,))
+        parts.append(fold('Counts and other values', counts) if rows else counts)
+    return Section('metrics', 'Metrics', join(parts))
 
 
 def _flat(value: object) -> Markup:

@@ -22,7 +22,7 @@ from spikeseg_ros.evaluation.report.page import (
     tiles,
     warning,
 )
-from spikeseg_ros.evaluation.report.run import load_runs
+from spikeseg_ros.evaluation.report.run import load_runs, lookup
 from spikeseg_ros.evaluation.report.text import clean, escape, number, plural, seconds, short
 
 if TYPE_CHECKING:
@@ -47,22 +47,23 @@ def write_report(run_dir: str | Path) -> Path:
             written. Files that are missing are noted in the page instead.
     """
     folder = Path(run_dir)
-    _summary, runs = load_runs(folder)
+    summary, runs = load_runs(folder)
     alone = len(runs) == 1 and runs[0].path == folder
     if alone:
         save(folder / NAME, render_run(runs[0]))
     else:
+        failed = lookup(summary, 'failed', list, folder / 'summary.json') or []
         for run in runs:
             save(run.path / NAME, render_run(run))
-        save(folder / NAME, render_overview(runs))
+        save(folder / NAME, render_overview(runs, failed))
     return folder / NAME
 
 
 def render_run(run: Run) -> str:
     """Return the page of one recording."""
     found = [
-        sections.metrics_table(run),
         sections.windows(run),
+        sections.metrics_table(run),
         sections.over_time(run),
         sections.track_table(run),
         sections.latency(run),
@@ -109,8 +110,13 @@ def _notes(run: Run) -> Section | None:
     return Section('notes', 'Missing files', body)
 
 
-def render_overview(runs: Sequence[Run]) -> str:
-    """Return the page over several recordings."""
+def render_overview(runs: Sequence[Run], failed: Sequence[object]) -> str:
+    """Return the page over several recordings.
+
+    Args:
+        runs: Their runs.
+        failed: Names of recordings without results.
+    """
     known = {name for run in runs for name in _by_leaf(run)}
     names = [name for name in ('ap50', 'pq', 'hota', 'miou') if name in known]
     rows = []
@@ -143,7 +149,8 @@ def render_overview(runs: Sequence[Run]) -> str:
         f'{plural(sum(run.n_windows for run in runs), "window")}, '
         f'{plural(sum(int(run.get("objects") or 0) for run in runs), "object")}.'
     )
-    head = paragraph(text, 'lead')
+    lost = [f'No results of {clean(name)}: it could not be evaluated.' for name in failed]
+    head = join((paragraph(text, 'lead'), warning(lost)))
     return page('Evaluation of several recordings', 'Evaluation report', head, body)
 
 

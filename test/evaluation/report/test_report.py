@@ -292,7 +292,7 @@ def test_captions_say_why(tmp_path: Path, make_run: MakeRun) -> None:
     text = read(write_report(make_run(tmp_path / 'truth', truth=True))).text
     assert 'Judged by the mean IoU with the ground truth.' in text
     # Mean IoU grows by 0.05 from window to window.
-    assert re.search(r'Best windows.*Window 11 , at 575 ms, 1 110 events, 2 objects', text)
+    assert re.search(r'Best windows.*Window 11 , until 600 ms, 1 110 events, 2 objects', text)
     assert 'Highest mean IoU of 12: 0.550.' in text
     assert re.search(r'Worst windows.*Window 0 .*Lowest mean IoU of 12: 0.000\.', text)
     text = read(write_report(make_run(tmp_path / 'none'))).text
@@ -327,9 +327,12 @@ def test_several_recordings(tmp_path: Path, make_run: MakeRun) -> None:
     assert {'#bag-1', '#bag-2', 'first/report.html', 'a%26b%20%232/report.html'} <= set(links)
     assert all((tmp_path / name / 'report.html').is_file() for name in names)
     # The summary may also describe its recordings in full.
-    tree['bags'] = [{'name': name, 'windows': 12} for name in names]
+    tree['bags'] = [{'bag': {'name': name}, 'windows': 12} for name in names]
     (tmp_path / 'summary.json').write_text(json.dumps(tree), encoding='utf-8')
     assert read(write_report(tmp_path)).text == page.text
+    tree['failed'] = ['<third>']
+    (tmp_path / 'summary.json').write_text(json.dumps(tree), encoding='utf-8')
+    assert 'No results of <third>: it could not be' in read(write_report(tmp_path)).text
     (tmp_path / 'first' / 'summary.json').unlink()
     with pytest.raises(ReportError, match='first'):
         write_report(tmp_path)
