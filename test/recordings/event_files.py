@@ -4,11 +4,18 @@
 from __future__ import annotations
 
 import struct
+import tempfile
+from pathlib import Path
 
 import numpy as np
+from rosbags import rosbag1
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from spikeseg_ros.events.encoder import Evt3Encoder
-from spikeseg_ros.events.types import Events
+from spikeseg_ros.events.types import Events, Packet
+from spikeseg_ros.recordings import BagWriter
+from spikeseg_ros.recordings.definitions import EVENT_ARRAY, EVENT_PACKET
+from spikeseg_ros.recordings.serialization import packet_message, serialize
 
 WIDTH, HEIGHT = 320, 240
 SECOND = 1_000_000_000
@@ -180,3 +187,55 @@ def write_aedat4(path, events, frames=(), imus=(), compress=None, extra_stream=F
         for _, stream, data in packets:
             data = pack(data)
             file.write(struct.pack('<ii', stream, len(data)) + data)
+
+
+def _packets(events):
+    """Yield event packets of 5 ms."""
+    encoder = Evt3Encoder(WIDTH, HEIGHT)
+    for seq, begin in enumerate(range(0, int(events.t[-1]) + 1, 5_000_000)):
+        first, stop = np.searchsorted(events.t, [begin, begin + 5_000_000])
+        payload = encoder.encode(events.slice(first, stop), until=begin + 5_000_000)
+        yield begin, Packet(payload, 'evt3', WIDTH, HEIGHT, begin, seq, 0, 'camera')
+
+
+def write_bag(path, events):
+    """Write one storage file of a rosbag2 (.mcap or .db3) with events and texts."""
+    storage = 'sqlite3' if path.suffix == '.db3' else 'mcap'
+    with tempfile.TemporaryDirectory() as folder:
+        bag = Path(folder) / 'bag'
+        with BagWriter(bag, storage) as writer:
+            writer.add_topic('/events', EVENT_PACKET)
+            writer.add_topic('/text', 'std_msgs/msg/String')
+            for time, packet in _packets(events):
+                writer.write('/events', time, packet_message(packet))
+                writer.write('/text', time, serialize('std_msgs/msg/String', {'data': 'hello'}))
+        (bag / f'bag{path.suffix}').rename(path)
+
+
+def write_ros1(path, events):
+    """Write a ROS 1 bag with events of the old name and texts."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    fields = 'Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\n'
+    fields += 'string encoding\nbool is_bigendian\nuint8[] events\n'
+    store.register(get_types_from_msg(fields, EVENT_ARRAY))
+    kinds = store.types
+    path.unlink(missing_ok=True)
+    with rosbag1.Writer(path) as writer:
+        topic = writer.add_connection('/events', EVENT_ARRAY, typestore=store)
+        texts = writer.add_connection('/text', 'std_msgs/msg/String', typestore=store)
+        for when, packet in _packets(events):
+            time = kinds['builtin_interfaces/msg/Time'](sec=0, nanosec=when)
+            header = kinds['std_msgs/msg/Header'](seq=packet.seq, stamp=time, frame_id='camera')
+            message = kinds[EVENT_ARRAY](
+                header=header,
+                height=HEIGHT,
+                width=WIDTH,
+                seq=packet.seq,
+                time_base=0,
+                encoding='evt3',
+                is_bigendian=False,
+                events=np.frombuffer(packet.payload, np.uint8),
+            )
+            writer.write(topic, when, store.serialize_ros1(message, EVENT_ARRAY))
+            text = kinds['std_msgs/msg/String'](data='hello')
+            writer.write(texts, when, store.serialize_ros1(text, 'std_msgs/msg/String'))

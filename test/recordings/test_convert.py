@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from test_bags import check_mono, events_message, packet, ros1_store
 from test_formats import WRITERS, assert_same, read
 
 from spikeseg_ros.cli import main
-from spikeseg_ros.recordings import BagReader, BagWriter
+from spikeseg_ros.recordings import BagError, BagReader, BagWriter, open_recording
 from spikeseg_ros.recordings.convert import convert
 from spikeseg_ros.recordings.definitions import DVS_ARRAY, EVENT_ARRAY, EVENT_PACKET
 from spikeseg_ros.recordings.serialization import deserialize, packet_message
@@ -329,3 +330,27 @@ def test_a_damaged_bag_is_copied_up_to_the_damage(tmp_path, capsys):
     assert "'/events'" in capsys.readouterr().err
     with BagReader(tmp_path / 'new') as bag:
         assert len(list(bag.packets())) == 4
+
+
+@pytest.mark.parametrize('name', ['a.mcap', 'a.db3', 'a.bag', 'a.raw', 'b.raw', 'd.txt', 'f.npz'])
+def test_a_file_opened_directly_gives_the_packets_of_its_bag(tmp_path, name):
+    events = files.random_events()
+    bags = {'a.mcap': files.write_bag, 'a.db3': files.write_bag, 'a.bag': files.write_ros1}
+    {**bags, **WRITERS}[name](tmp_path / name, events)
+    result = convert(tmp_path / name, tmp_path / 'bag')
+    assert result.stats.events == len(events)
+    with open_recording(tmp_path / name) as direct, open_recording(tmp_path / 'bag') as bag:
+        assert (direct.name, direct.topic) == (name[0], bag.topic)
+        assert bag.topics[bag.topic].type == EVENT_PACKET
+        wanted = [(t, bytes(p.payload), p.stamp, p.seq) for t, p in direct.packets()]
+        found = [(t, bytes(p.payload), p.stamp, p.seq) for t, p in bag.packets()]
+    assert found == wanted
+    assert_same(read(tmp_path / 'bag')[0], events)
+    with (
+        open_recording(tmp_path / name, '/other') as direct,
+        pytest.raises(BagError, match='/other') if name in bags else nullcontext(),
+    ):
+        assert direct.topic == '/other'
+        list(direct.packets())
+    with open_recording(tmp_path / name) as direct, pytest.raises(BagError, match='no topic'):
+        list(direct.packets('/none'))
