@@ -363,9 +363,10 @@ def run(argv: Sequence[str]) -> int:
             )
         except KeyboardInterrupt:
             part = target.with_name(target.name + '.part') / target.name
-            sys.stderr.write(
-                f'spikeseg convert: interrupted; what was converted is in {str(part)!r}\n'
+            kept = (
+                f'what was converted is in {str(part)!r}' if part.exists() else 'nothing is left'
             )
+            sys.stderr.write(f'spikeseg convert: interrupted; {kept}\n')
             raise
         except (ValueError, OSError) as err:
             sys.stderr.write(f'spikeseg convert: {err}\n')
