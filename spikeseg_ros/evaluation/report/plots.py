@@ -158,7 +158,10 @@ def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -
 
     values = total[np.isfinite(total)] * 1e3
     plot = Plot('latency', width, 2.25, 'Windows by total time [ms]')
-    top = float(np.percentile(values, 99.5)) * 1.05 if values.size else 1.0
+    top = 1.0
+    if values.size:
+        median, late = np.percentile(values, (50, 97))
+        top = max(float(late) * 1.3, float(median) * 1.6)
     bins = np.linspace(0, top, 41)
     counts, edges = np.histogram(np.minimum(values, bins[-1]), bins)
     plot.axes.stairs(counts, edges, fill=True, color=ACCENTS[0], alpha=0.85, linewidth=0)
@@ -172,7 +175,8 @@ def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -
         shown.append((budget * 1e3, 'window length'))
         plot.axes.set_xlim(0, max(top, budget * 1e3 * 1.3))
     for row, (place, label) in enumerate(sorted(shown)):
-        _mark(plot.axes, place, label, row)
+        if place <= plot.axes.get_xlim()[1]:
+            _mark(plot.axes, place, label, row)
     return plot.svg('Histogram of the total time per window')
 
 

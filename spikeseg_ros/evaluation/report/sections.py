@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 MAX_TRACK_ROWS = 100
 LAYER_NAMES = {'class': 'class layer'}
+_CONSTANTS = {
+    'accumulate_pj': 'Energy of one accumulation [pJ]',
+    'fan_out': 'Accumulations per spike',
+    'process': 'Process',
+    'note': 'Note',
+}
 NO_PLOTS = "The plots need matplotlib: pip install 'spikeseg_ros[evaluate]', then report again."
 
 
@@ -66,7 +72,7 @@ def over_time(run: Run) -> Section:
     series = [(label, run.windows[name]) for label, name in known if name in run.windows]
     if series:
         parts.append(drawn('', plots.objects_over_time, times, series))
-    parts.append(_lanes(tracks(run), float(times.max())))
+    parts.append(_lanes(tracks(run), float((times + lengths / 2).max())))
     ious = run.column('mean_iou')
     if ious is not None and np.isfinite(ious).any():
         text = 'Mean IoU of the true objects of a window, counted on events.'
@@ -132,7 +138,7 @@ def latency(run: Run) -> Section:
             share = late / stages['total'].size
             over = (
                 f'{late} of {stages["total"].size} windows ({share:.1%}) took longer than the '
-                f'{seconds(budget)} they last.'
+                f'{seconds(budget)} they last. The last bar holds all longer ones.'
             )
         figures.append(drawn(over, plots.latency_histogram, stages['total'], budget))
     body = join(
@@ -165,7 +171,7 @@ def energy(run: Run) -> Section:
         text += f', or {picojoule(mean / length).rstrip("J")}W of mean power'
     parts.append(paragraph(text + '.'))
     constants = run.get('energy.constants', dict) or {}
-    rows = [(name, _flat(value)) for name, value in constants.items()]
+    rows = [(_CONSTANTS.get(name, name), _flat(value)) for name, value in constants.items()]
     by_window = energy_by_window(run)
     if by_window is not None and run.times().size:
         parts.append(drawn('', plots.energy_over_time, run.times(), by_window))

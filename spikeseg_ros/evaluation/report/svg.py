@@ -232,6 +232,11 @@ def both(draw: Any, *arguments: Any) -> tuple[str, str]:
 
 
 def limits(plot: Plot, spans: Iterable[Sequence[float] | NDArray[Any]]) -> None:
-    """Let the time axis run from 0 to the largest value."""
-    top = max((float(np.max(span)) for span in spans if len(span)), default=1.0)
+    """Let the time axis run from 0 to the end of the last window, given the windows' middles."""
+    tops = [
+        float(np.max(span)) + (float(np.median(np.diff(span))) / 2 if len(span) > 1 else 0.0)
+        for span in spans
+        if len(span)
+    ]
+    top = max(tops, default=1.0)
     plot.axes.set_xlim(0, top if top > 0 else 1.0)

@@ -6,9 +6,15 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NONE = '\u2013'
 _PREFIXES = ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
+_SECONDS = ((1.0, 's'), (1e-3, 'ms'), (1e-6, 'µs'))
+_PICOJOULE = ((1e12, 'J'), (1e9, 'mJ'), (1e6, 'µJ'), (1e3, 'nJ'), (1.0, 'pJ'))
 # Characters that reorder the text around them could make a name read as another one.
 _REORDERING = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f')
 
@@ -53,11 +59,10 @@ def number(value: object, digits: int = 3) -> str:
 
 def short(value: object) -> str:
     """Return a large number with a prefix: 1234567 -> '1.23 M'."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        for scale, prefix in _PREFIXES:
-            if abs(value) >= scale * (10 if prefix == 'k' else 1):
-                return f'{value / scale:.3g}\u202f{prefix}'
-    return number(value)
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not known or not math.isfinite(value) or abs(value) < 1e4:  # type: ignore[arg-type]
+        return number(value)
+    return _scaled(float(value), _PREFIXES)  # type: ignore[arg-type]
 
 
 def seconds(value: float | None) -> str:
@@ -65,14 +70,8 @@ def seconds(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     size = abs(value)
-    if size == 0:
-        return '0\u202fs'
-    if size < 1e-3:
-        return f'{value * 1e6:.3g}\u202fµs'
-    if size < 1:
-        return f'{value * 1e3:.3g}\u202fms'
     if size < 100:
-        return f'{value:.3g}\u202fs'
+        return _scaled(value, _SECONDS) if value else '0\u202fs'
     if size < 3600:
         return f'{int(size // 60)}\u202fmin {int(size % 60)}\u202fs'
     return f'{int(size // 3600)}\u202fh {int(size % 3600 // 60)}\u202fmin'
@@ -82,10 +81,15 @@ def picojoule(value: float | None) -> str:
     """Return an energy given in picojoule with a readable unit."""
     if value is None or not math.isfinite(value):
         return NONE
-    for scale, unit in ((1e12, 'J'), (1e9, 'mJ'), (1e6, 'µJ'), (1e3, 'nJ')):
-        if abs(value) >= scale:
-            return f'{value / scale:.3g}\u202f{unit}'
-    return f'{value:.3g}\u202fpJ'
+    return _scaled(value, _PICOJOULE)
+
+
+def _scaled(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Return three significant digits in the first unit that gives 1 or more, or the last."""
+    rounded = float(f'{value:.2e}')
+    scale, unit = next((item for item in units if abs(rounded) >= item[0]), units[-1])
+    text = f'{value / scale:.3g}' if abs(rounded) < 1e3 * scale else f'{value / scale:.0f}'
+    return f'{text}\u202f{unit}'
 
 
 def plural(count: int, word: str) -> str:

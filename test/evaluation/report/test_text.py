@@ -33,7 +33,13 @@ def test_number(value: object, text: str) -> None:
 
 @pytest.mark.parametrize(
     ('value', 'text'),
-    [(9999, '9\u202f999'), (12_345, '12.3\u202fk'), (2_500_000, '2.5\u202fM'), (None, '\u2013')],
+    [
+        (9999, '9\u202f999'),
+        (12_345, '12.3\u202fk'),
+        (2_500_000, '2.5\u202fM'),
+        (999_999, '1\u202fM'),
+        (None, '\u2013'),
+    ],
 )
 def test_large_numbers_are_shortened(value: object, text: str) -> None:
     assert short(value) == text
@@ -46,6 +52,9 @@ def test_large_numbers_are_shortened(value: object, text: str) -> None:
         (2.5e-5, '25\u202fµs'),
         (0.0123, '12.3\u202fms'),
         (4.56, '4.56\u202fs'),
+        (0.99999, '1\u202fs'),
+        (0.00099999, '1\u202fms'),
+        (1e-9, '0.001\u202fµs'),
         (200.0, '3\u202fmin 20\u202fs'),
         (7500.0, '2\u202fh 5\u202fmin'),
         (None, '\u2013'),
