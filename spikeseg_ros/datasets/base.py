@@ -88,17 +88,32 @@ def open_dataset(path: str | Path, split: str) -> SegmentationDataset:
     Raises:
         DatasetError: No known data set lies there, or it has no such split.
     """
-    from spikeseg_ros.datasets.camvid import CamVid
-
     root = Path(path)
     if not root.is_dir():
         msg = f'There is no folder {str(root)!r}; give the folder of a data set.'
         raise DatasetError(msg)
+    # Imported here: only the data set at hand, and its optional packages, have to be there.
     if (root / split / 'images').is_dir() and (root / split / 'labels').is_dir():
+        from spikeseg_ros.datasets.camvid import CamVid
+
         return CamVid(root, split)
+    if (root / 'labels' / split).is_dir() and (root / 'events' / split).is_dir():
+        from spikeseg_ros.datasets.ddd17 import Ddd17Images
+
+        return Ddd17Images(root, split)
+    if any(root.glob('dir*/segmentation_masks')):
+        from spikeseg_ros.datasets.ddd17 import Ddd17Recordings
+
+        return Ddd17Recordings(root, split)
+    if any((root / split).glob('*/events/left/events.h5')):
+        from spikeseg_ros.datasets.dsec import DsecSemantic
+
+        return DsecSemantic(root, split)
     found = sorted(entry.name for entry in root.iterdir())[:8]
     msg = (
-        f'{str(root)!r} holds no data set of a known layout with a split {split!r} '
-        f'(CamVid: {split}/images/*.jpg and {split}/labels/*.png); found: {", ".join(found)}.'
+        f'{str(root)!r} holds no data set of a known layout with a split {split!r}: '
+        f'{split}/images and {split}/labels (CamVid), labels/{split} and events/{split} or '
+        f'dir*/segmentation_masks (DDD17), {split}/*/events/left/events.h5 (DSEC-Semantic); '
+        f'found: {", ".join(found)}.'
     )
     raise DatasetError(msg)
