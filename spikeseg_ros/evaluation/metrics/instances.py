@@ -127,25 +127,61 @@ class InstanceMetrics:
         Raises:
             MetricError: The sets are not over the same elements, or a score is not finite.
         """
-        scores = np.array([item.score for item in predicted], np.float64)
-        if not np.isfinite(scores).all():
-            msg = f'Scores must be finite to rank objects, got {scores.tolist()!r}.'
+        return self.add_overlaps(
+            overlaps(predicted, truth),
+            [item.score for item in predicted],
+            [np.count_nonzero(item.members) for item in predicted],
+            [np.count_nonzero(item.members) for item in truth],
+            [item.class_id for item in predicted],
+            [item.class_id for item in truth],
+        )
+
+    def add_overlaps(
+        self,
+        iou: NDArray[np.float64],
+        scores: Sequence[float],
+        sizes: Sequence[int],
+        true_sizes: Sequence[int],
+        classes: Sequence[int] | None = None,
+        true_classes: Sequence[int] | None = None,
+    ) -> WindowScore:
+        """Compare sets whose overlaps are known already.
+
+        Args:
+            iou: Intersection over union of every pair, shape (P, T).
+            scores: Scores of the predicted sets, P.
+            sizes: Their numbers of elements, P.
+            true_sizes: Numbers of elements of the true sets, T.
+            classes: Classes of the predicted sets, P; 1 where None.
+            true_classes: Classes of the true sets, T; 1 where None.
+
+        Raises:
+            MetricError: The overlaps have another shape, or a score is not finite.
+        """
+        score = np.asarray(scores, np.float64)
+        if iou.shape != (len(score), len(true_sizes)):
+            msg = (
+                f'Overlaps of {len(score)} predicted and {len(true_sizes)} true objects have '
+                f'the shape {iou.shape!r}.'
+            )
             raise MetricError(msg)
-        sizes = np.array([np.count_nonzero(item.members) for item in predicted], np.int64)
-        order = np.lexsort((-sizes, -scores))[: self.max_detections]
-        kept = [predicted[index] for index in order.tolist()]
-        iou = overlaps(kept, truth)
-        ours = np.array([item.class_id if self.per_class else 1 for item in kept], np.int64)
-        theirs = np.array([item.class_id if self.per_class else 1 for item in truth], np.int64)
+        if not np.isfinite(score).all():
+            msg = f'Scores must be finite to rank objects, got {score.tolist()!r}.'
+            raise MetricError(msg)
+        order = np.lexsort((-np.asarray(sizes, np.int64), -score))[: self.max_detections]
+        iou = iou[order]
+        ours, theirs = np.ones(len(order), np.int64), np.ones(len(true_sizes), np.int64)
+        if self.per_class and classes is not None and true_classes is not None:
+            ours, theirs = np.asarray(classes)[order], np.asarray(true_classes)
         iou[ours[:, None] != theirs[None]] = 0.0
-        asked = np.array([np.count_nonzero(t.members) for t in truth], np.int64)
-        window = _Window(iou, scores[order], ours, theirs, asked >= max(1, self.min_events))
+        asked = np.asarray(true_sizes, np.int64)
+        window = _Window(iou, score[order], ours, theirs, asked >= max(1, self.min_events))
         self._windows.append(window)
         pairs, ignored = _matched(window, MATCH_IOU)
         best = _best(window)
         return WindowScore(
             int(window.asked.sum()),
-            len(kept) - ignored,
+            len(order) - ignored,
             len(pairs),
             float(best.mean()) if len(best) else float('nan'),
         )

@@ -111,19 +111,51 @@ class TrackMetrics:
         Raises:
             MetricError: The sets are not over the same elements, or an id occurs twice.
         """
-        tracks = [item for item in predicted if item.track_id]
-        table = overlaps(truth, tracks)
-        asked = np.array(
-            [np.count_nonzero(item.members) >= max(1, min_events) for item in truth], np.bool_
+        self.add_overlaps(
+            window,
+            [item.track_id for item in truth],
+            [np.count_nonzero(item.members) for item in truth],
+            [item.track_id for item in predicted],
+            overlaps(truth, predicted),
+            min_events,
+            sequence,
         )
+
+    def add_overlaps(
+        self,
+        window: int,
+        truth_ids: Sequence[int],
+        true_sizes: Sequence[int],
+        predicted_ids: Sequence[int],
+        iou: NDArray[np.float64],
+        min_events: int = 50,
+        sequence: str = '',
+    ) -> None:
+        """Add one window of sets whose overlaps are known already; see `add_sets`.
+
+        Args:
+            window: Number of the window within its sequence.
+            truth_ids: Ids of the true objects, T.
+            true_sizes: Their numbers of elements, T.
+            predicted_ids: Track ids of the predicted objects, P; 0 = no track.
+            iou: Intersection over union of every pair, shape (T, P).
+            min_events: True objects with fewer elements are ignored.
+            sequence: Name of the sequence.
+
+        Raises:
+            MetricError: As `add`.
+        """
+        tracks = np.array([k for k, number in enumerate(predicted_ids) if number], np.int64)
+        table = iou[:, tracks]
+        asked = np.array([size >= max(1, min_events) for size in true_sizes], np.bool_)
         taken = {column for _, column in match(table[asked], MATCH_IOU)}
         rest = np.array([k for k in range(len(tracks)) if k not in taken], np.int64)
         spare = {int(rest[column]) for _, column in match(table[~asked][:, rest], MATCH_IOU)}
         kept = [k for k in range(len(tracks)) if k not in spare]
         self.add(
             window,
-            [item.track_id for item, keep in zip(truth, asked, strict=True) if keep],
-            [tracks[k].track_id for k in kept],
+            [number for number, keep in zip(truth_ids, asked, strict=True) if keep],
+            [predicted_ids[tracks[k]] for k in kept],
             table[asked][:, kept],
             sequence,
         )
