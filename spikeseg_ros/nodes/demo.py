@@ -8,7 +8,6 @@ this process only watches, like a planner would, and judges what was recorded.
 from __future__ import annotations
 
 import os
-import random
 import sys
 import time
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.agreement import Agreement
 from spikeseg_ros.images.overlay import contact_sheet
 from spikeseg_ros.nodes.monitor import Monitor
-from spikeseg_ros.nodes.processes import Graph
+from spikeseg_ros.nodes.processes import Graph, own_environment
 from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.simulation import (
     EVENTS_TOPIC,
@@ -173,19 +172,11 @@ def _simulate(bag: Path, out: Path, seconds: float) -> GroundTruth:
     return recording.truth
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of the node processes: this machine only, a domain of its own."""
-    environment = dict(os.environ)
-    environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randrange(60, 100)))
-    return environment
-
-
 def _run(
     args: argparse.Namespace, played: Played, out: Path, truth: GroundTruth | None
 ) -> Summary:
     """Play the recording through the graph and judge what came out."""
-    environment = _environment()
+    environment = own_environment()
     os.environ.update(environment)
     logs = out / 'logs'
     logs.mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.offline import journal
 from spikeseg_ros.evaluation.offline.engine import ENGINES, run_units
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
+from spikeseg_ros.evaluation.offline.realtime import evaluate_live, require_ros
 from spikeseg_ros.evaluation.offline.scores import require_metrics
 from spikeseg_ros.evaluation.offline.tables import read_summary
 from spikeseg_ros.evaluation.offline.together import write_together
@@ -64,6 +65,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     known.add_argument(
         '--engine', choices=ENGINES, default='process', help='where the workers run'
     )
+    known.add_argument(
+        '--realtime',
+        action='store_true',
+        help='also play the recordings through the live node and compare (needs ROS 2)',
+    )
     before = known.add_mutually_exclusive_group()
     before.add_argument('--overwrite', action='store_true', help='replace results that exist')
     before.add_argument('--resume', action='store_true', help='go on where a run was cut off')
@@ -81,6 +87,8 @@ def main(argv: Sequence[str]) -> int:
     if args.workers < 1:
         msg = f'--workers must be at least 1, got {args.workers!r}.'
         raise EvaluationError(msg)
+    if args.realtime:
+        require_ros()
     config = load_node_config(args.config) if args.config else PerceptionConfig()
     config = from_flat(_settings(args.set), config)
     output = Path(args.output)
@@ -92,6 +100,11 @@ def main(argv: Sequence[str]) -> int:
     for outcome in outcomes:
         if outcome.error:
             sys.stderr.write(f'spikeseg evaluate bag: {outcome.error}\n')
+    live = [
+        _play_live(unit)
+        for unit, outcome in zip(units, outcomes, strict=True)
+        if args.realtime and outcome.windows
+    ]
     if not any(outcome.windows for outcome in outcomes):
         with suppress(OSError):  # not where something was left for --resume
             output.rmdir()
@@ -99,7 +112,24 @@ def main(argv: Sequence[str]) -> int:
         write_together(output, [unit.name for unit in units])
     if not args.no_report and any(outcome.windows for outcome in outcomes):
         _write_report(output)
-    return 1 if any(outcome.error for outcome in outcomes) else 0
+    return 1 if any(outcome.error for outcome in outcomes) or not all(live) else 0
+
+
+def _play_live(unit: Unit) -> bool:
+    """Play a recording live and say how it went; returns whether it worked."""
+    try:
+        found = evaluate_live(unit)
+    except (ValueError, OSError) as err:
+        text = ' '.join(str(err).split())
+        sys.stderr.write(f'spikeseg evaluate bag: live run of {unit.bag!r}: {text}\n')
+        return False
+    sys.stdout.write(
+        f'{unit.name} live: {found["matched"]} of {found["windows"]} windows, '
+        f'{found["shed_windows"]} shed, {found["dropped_packets"]} packets dropped, '
+        f'{found["identical"] or 0:.0%} of the windows as offline, latency '
+        f'{found["latency"].get("p50_ms", "not reported")} ms (p50)\n'
+    )
+    return True
 
 
 def make_units(

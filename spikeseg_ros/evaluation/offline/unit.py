@@ -276,6 +276,9 @@ def _identity(unit: Unit, config: PerceptionConfig) -> dict[str, Any]:
     from spikeseg_ros.models.weights import packaged_weights
 
     weights = Path(config.weights or packaged_weights())
+    if not weights.exists():
+        msg = f'The weights {str(weights)!r} do not exist; set the option weights to a file.'
+        raise EvaluationError(msg)
     options = dict(unit.config)
     options['weights'] = weights.name if config.weights else ''
     return {
