@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 def as_input(network: MfsSeg, image: Bytes, size: tuple[int, int]) -> torch.Tensor:
-    """Return an RGB image (H, W, 3) as a normalised batch of one at another size."""
+    """Return an RGB image (H, W, 3) as a normalised batch of one at a size, on its device."""
     if image.shape[:2] != size:
         shrink = image.shape[0] > size[0]
         how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
         image = np.asarray(
             cv2.resize(image, (size[1], size[0]), interpolation=how), dtype=np.uint8
         )
-    return network.normalised(torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0))
+    device = next(network.parameters()).device
+    return network.normalised(torch.from_numpy(image).to(device).permute(2, 0, 1).unsqueeze(0))
 
 
 def predict(network: MfsSeg, image: Bytes, size: tuple[int, int], rounding: float = 1.0) -> Bytes:
@@ -47,7 +48,7 @@ def predict(network: MfsSeg, image: Bytes, size: tuple[int, int], rounding: floa
     with torch.inference_mode():
         logits = network(as_input(network, image, size), rounding=rounding).logits[-1]
         full = F.interpolate(logits, image.shape[:2], mode='bilinear', align_corners=False)
-        classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).numpy()
+        classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
     return classes
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import torch
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ from spikeseg_ros.datasets import SegmentationDataset, open_dataset
 from spikeseg_ros.evaluation.segmentation import confusion
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg, save_mfs_seg
+from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.training.config import load_values
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.memory import keep_freed_memory
@@ -184,6 +186,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--checkpoint-minutes', type=float, default=3.0, help='minutes between checkpoints'
     )
+    parser.add_argument('--device', default='cpu', help="'auto', 'cpu' or 'cuda'")
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=0,
+        help='threads that prepare views; 0 is best where the network itself fills the cores',
+    )
     parser.add_argument('--threads', type=int, help='threads of torch')
     parser.add_argument('--quiet', action='store_true', help='no progress bar')
     return parser
@@ -199,6 +208,7 @@ def _trainer(
     """
     values: dict[str, Any] = load_values(args.config) if args.config else {}
     checkpoint = folder / 'checkpoint.ckpt'
+    device, workers = choose_device(args.device), max(args.workers, 0)
     if not args.resume:
         if checkpoint.exists():
             msg = f'{str(folder)!r} holds a checkpoint; add --resume, or choose another folder.'
@@ -213,7 +223,7 @@ def _trainer(
                 f'{config.network_config(len(dataset.classes))}; let preset and network agree.'
             )
             raise TrainingError(msg)
-        return SegmentationTrainer(config, dataset, network)
+        return SegmentationTrainer(config, dataset, network, device, workers)
     if args.init:
         msg = '--init and --resume exclude each other: a checkpoint holds its own weights.'
         raise TrainingError(msg)
@@ -229,7 +239,7 @@ def _trainer(
     if args.iterations is not None:
         config = dataclasses.replace(config, iterations=args.iterations)
     network = MfsSeg(config.network_config(len(dataset.classes)))
-    trainer = SegmentationTrainer(config, dataset, network)
+    trainer = SegmentationTrainer(config, dataset, network, device, workers)
     trainer.state.restore(checkpoint, content)
     return trainer
 
@@ -245,6 +255,8 @@ def run(argv: Sequence[str]) -> int:
     """
     args = _parser().parse_args(list(argv))
     keep_freed_memory()
+    # Views are small; threads of OpenCV would only get in the way of those of torch.
+    cv2.setNumThreads(1)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)

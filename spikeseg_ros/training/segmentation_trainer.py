@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from spikeseg_ros.datasets import SegmentationDataset, rgb_image
 from spikeseg_ros.evaluation.segmentation import as_input
 from spikeseg_ros.models.mfs_seg import MfsSeg
-from spikeseg_ros.training.augment import random_view
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.segmentation_state import SegmentationState
+from spikeseg_ros.training.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy.typing as npt
 
     from spikeseg_ros.training.segmentation_config import SegmentationConfig
 
@@ -41,7 +39,7 @@ def class_weights(dataset: SegmentationDataset, offset: float) -> Tensor:
 def nearest_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """Return labels (B, H, W) at another size; each is the one nearest to the cell's centre."""
     rows, columns = (
-        ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new).long()
+        ((torch.arange(new, dtype=torch.float64, device=labels.device) + 0.5) * old / new).long()
         for new, old in zip(size, labels.shape[-2:], strict=True)
     )
     return labels[:, rows][:, :, columns]
@@ -108,6 +106,8 @@ class SegmentationTrainer:
         config: Settings.
         dataset: Training images.
         network: Network to start from; a new one where None.
+        device: Where to train.
+        workers: Threads that prepare views; see `Views`.
     """
 
     def __init__(
@@ -115,48 +115,29 @@ class SegmentationTrainer:
         config: SegmentationConfig,
         dataset: SegmentationDataset,
         network: MfsSeg | None = None,
+        device: str = 'cpu',
+        workers: int = 0,
     ) -> None:
         self.config = config
         self.dataset = dataset
+        self.device = torch.device(device)
         if network is None:
             torch.manual_seed(config.seed)
             network = MfsSeg(config.network_config(len(dataset.classes)))
-        self.state = SegmentationState(config, network)
-        self.weights = class_weights(dataset, config.class_offset)
-        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
+        self.state = SegmentationState(config, network.to(self.device))
+        self.weights = class_weights(dataset, config.class_offset).to(self.device)
+        self.views = Views(config, dataset, workers)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the training views."""
         return self.config.height, self.config.width
 
-    def _number(self, position: int) -> int:
-        """Return the sample at a position of the endless sequence of shuffled epochs."""
-        epoch, place = divmod(position, len(self.dataset))
-        if self._order[0] != epoch:
-            rng = np.random.default_rng([self.config.seed, 1, epoch])
-            self._order = (epoch, rng.permutation(len(self.dataset)))
-        return int(self._order[1][place])
-
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Return normalised views (B, C, H, W) and labels (B, H, W) of an iteration."""
-        views, labels = [], []
-        for position in range(iteration * self.config.batch, (iteration + 1) * self.config.batch):
-            sample = self.dataset.sample(self._number(position))
-            rng = np.random.default_rng([self.config.seed, 2, position])
-            view, label = random_view(
-                rgb_image(sample),
-                sample.label,
-                self.size,
-                self.dataset.ignore,
-                self.config.augmentation,
-                rng,
-            )
-            views.append(view)
-            labels.append(label)
-        # Channels lie last already, which is the order the convolutions want.
-        images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
-        return self.state.network.normalised(images), torch.from_numpy(np.stack(labels)).long()
+        images, labels = self.views.batch(iteration)
+        images = self.state.network.normalised(images.to(self.device))
+        return images, labels.to(self.device).long()
 
     def step(self) -> float:
         """Run one iteration and return its loss.
@@ -170,7 +151,7 @@ class SegmentationTrainer:
             group['lr'] = config.rate_at(state.iteration)
         state.network.train()
         half = config.precision == 'bfloat16'
-        with torch.autocast('cpu', torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             output = state.network(images, rounding=config.rounding_at(state.iteration))
         loss = multi_scale_loss(
             output.logits, labels, config.head_weights, self.weights, self.dataset.ignore

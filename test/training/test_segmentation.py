@@ -27,6 +27,7 @@ from spikeseg_ros.training.segmentation_trainer import (
     nearest_labels,
     reestimate,
 )
+from spikeseg_ros.training.views import Views
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -167,10 +168,29 @@ def test_rare_classes_weigh_more_and_the_mean_is_one() -> None:
 
 
 def test_every_image_is_seen_once_in_an_epoch() -> None:
-    trainer = SegmentationTrainer(segmentation_config(OPTIONS), Squares(6))
-    epochs = [[trainer._number(6 * epoch + i) for i in range(6)] for epoch in range(3)]
+    views = Views(segmentation_config(OPTIONS), Squares(6))
+    epochs = [[views.number(6 * epoch + i) for i in range(6)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
     assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
+
+
+def test_batches_do_not_depend_on_the_number_of_workers() -> None:
+    config, data = segmentation_config(OPTIONS), Squares()
+    alone, helped = Views(config, data), Views(config, data, workers=3)
+    for number in (0, 1, 2, 5):
+        for one, other in zip(alone.batch(number), helped.batch(number), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_it_trains_on_a_gpu() -> None:
+    config = segmentation_config({**OPTIONS, 'precision': 'bfloat16'})
+    there = SegmentationTrainer(config, Squares(), device='cuda', workers=2)
+    here = SegmentationTrainer(config, Squares())
+    assert there.step() == pytest.approx(here.step(), rel=0.05)
+    reestimate(there.state.average, Squares(), (32, 40), 4)
+    assert confusion(there.state.average, Squares(), (32, 40)).counts.sum() > 0
 
 
 def test_average_follows_the_weights_and_their_statistics() -> None:

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of random views; a batch depends on the seed and its number alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikeseg_ros.datasets import SegmentationDataset, rgb_image
+from spikeseg_ros.training.augment import random_view
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from spikeseg_ros.training.segmentation_config import SegmentationConfig
+
+    Bytes = npt.NDArray[np.uint8]
+
+# Streams of random numbers, so that order and views do not depend on each other.
+_ORDER, _VIEW = 1, 2
+_AHEAD = 3
+
+
+class Views:
+    """The endless sequence of batches of a training.
+
+    Args:
+        config: Settings.
+        dataset: Where images come from.
+        workers: Threads that prepare batches ahead; 0 = none, which is best on few cores. The
+            batches are the same with any number.
+    """
+
+    def __init__(
+        self, config: SegmentationConfig, dataset: SegmentationDataset, workers: int = 0
+    ) -> None:
+        self.config, self.dataset = config, dataset
+        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._ahead: dict[int, list[Future[tuple[Bytes, Bytes]]]] = {}
+
+    def number(self, position: int) -> int:
+        """Return the sample at a position of the endless sequence of shuffled epochs."""
+        epoch, place = divmod(position, len(self.dataset))
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self.config.seed, _ORDER, epoch])
+            self._order = (epoch, rng.permutation(len(self.dataset)))
+        return int(self._order[1][place])
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """Return views (B, 3, H, W) and labels (B, H, W) of an iteration, both uint8."""
+        if self._pool is None:
+            pairs = [self._view(*item) for item in self._items(iteration)]
+        else:
+            for number in range(iteration, iteration + _AHEAD):
+                if number not in self._ahead:
+                    self._ahead[number] = [
+                        self._pool.submit(self._view, *item) for item in self._items(number)
+                    ]
+            pairs = [future.result() for future in self._ahead.pop(iteration)]
+        views, labels = zip(*pairs, strict=True)
+        # Channels lie last already, which is the order the convolutions want.
+        images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(np.stack(labels))
+
+    def _items(self, iteration: int) -> list[tuple[int, int]]:
+        """Return position and sample of each view of a batch."""
+        size = self.config.batch
+        return [(k, self.number(k)) for k in range(iteration * size, (iteration + 1) * size)]
+
+    def _view(self, position: int, number: int) -> tuple[Bytes, Bytes]:
+        config, sample = self.config, self.dataset.sample(number)
+        return random_view(
+            rgb_image(sample),
+            sample.label,
+            (config.height, config.width),
+            self.dataset.ignore,
+            config.augmentation,
+            np.random.default_rng([config.seed, _VIEW, position]),
+        )
