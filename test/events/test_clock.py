@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeseg_ros.events import EventError, SensorClock
+from spikeseg_ros.events.clock import MAX_STEP_NS, FixedClock
 
 NOW = 1_700_000_000_000_000_000
 
@@ -85,3 +86,19 @@ def test_reset_forgets() -> None:
 def test_alpha_is_checked(alpha: float) -> None:
     with pytest.raises(EventError, match='alpha'):
         SensorClock(alpha)
+
+
+def test_a_fixed_clock_stays_with_its_first_stamp() -> None:
+    clock = FixedClock()
+    assert clock.to_ros(5) == 5
+    clock.update(0, 10)  # no stamp
+    assert clock.offset is None
+    clock.update(1_000_000_000_000, 0)
+    for step in range(1, 100):
+        clock.update(1_000_000_000_000 + step * 1_000_000 + step * 5_000_000, step * 1_000_000)
+        assert clock.offset == 1_000_000_000_000
+    # A jump is a new beginning, as for the other clock.
+    clock.update(1_000_000_000_000 + MAX_STEP_NS + 200_000_001, 200_000_000)
+    assert clock.offset == 1_000_000_000_000 + MAX_STEP_NS + 1
+    clock.reset()
+    assert clock.offset is None
