@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,12 +174,17 @@ def _segment(
 ) -> None:
     """Run the perception on the windows that are not in the journal yet."""
     skipped = _frames_of(path, state.frames)
+    warm = False
     if state.pipeline is not None:
         pipeline.progress = tuple(state.pipeline)
     for number, frame in enumerate(replay):
         if number < len(skipped):
             _check_skipped(skipped[number], frame, path)
             continue
+        if not warm:
+            warm = True
+            with suppress(Exception):  # the window itself tells what is wrong
+                pipeline.segmenter.warm_up(frame.width, frame.height)
         tick = pipeline.process(frame)
         if tick is not None:
             writer.append(journal.WINDOW, to_bytes(finished(tick, state.windows)))
