@@ -18,6 +18,7 @@ from spikeseg_ros.evaluation.report.svg import (
     curve,
     decimate,
     limits,
+    matplotlib,
     plain,
 )
 from spikeseg_ros.images.colors import track_color
@@ -55,8 +56,7 @@ def objects_over_time(
     width: float,
 ) -> str:
     """Draw numbers of objects per window over time."""
-    from matplotlib.ticker import MaxNLocator
-
+    ticker = matplotlib('matplotlib.ticker')
     plot = Plot('objects', width, 1.8, 'Objects per window', legend=True)
     for number, (label, values) in enumerate(series):
         color = (ACCENTS[0], ACCENTS[1], MUTED)[number % 3]
@@ -65,7 +65,7 @@ def objects_over_time(
             place, mean = decimate(times, values)[:2]
             plot.axes.fill_between(place, mean, step='mid', color=color, alpha=0.18, linewidth=0)
     plot.axes.set_ylim(0, None)
-    plot.axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    plot.axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     plot.legend()
     return _over_time(plot, times, 'Objects per window over time')
 
@@ -93,16 +93,15 @@ def track_lanes(tracks: Sequence[Track], end: float, width: float) -> str:
 
 def spikes_over_time(times: NDArray[Any], layers: Mapping[str, NDArray[Any]], width: float) -> str:
     """Draw spikes per window of every layer over time, on a logarithmic axis that holds 0."""
-    from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
-
+    ticker = matplotlib('matplotlib.ticker')
     plot = Plot('spikes', width, 2.3, 'Spikes per window', legend=True)
     for number, (layer, values) in enumerate(layers.items()):
         curve(plot, times, values, (*ACCENTS, INK, MUTED)[number % 6], plain(layer))
     plot.axes.set_yscale('symlog', linthresh=1.0, linscale=0.5)
     top = max((float(values.max()) for values in layers.values() if values.size), default=1.0)
     plot.axes.set_ylim(0, max(10.0, top * 1.3))
-    plot.axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0))
-    plot.axes.yaxis.set_major_formatter(FuncFormatter(_power))
+    plot.axes.yaxis.set_major_locator(ticker.SymmetricalLogLocator(base=10, linthresh=1.0))
+    plot.axes.yaxis.set_major_formatter(ticker.FuncFormatter(_power))
     plot.legend()
     return _over_time(plot, times, 'Spikes per layer over time')
 
@@ -154,8 +153,7 @@ def latency_stages(stages: Mapping[str, NDArray[Any]], budget: float | None, wid
 
 def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -> str:
     """Draw how often a window took how long."""
-    from matplotlib.ticker import MaxNLocator
-
+    ticker = matplotlib('matplotlib.ticker')
     values = total[np.isfinite(total)] * 1e3
     plot = Plot('latency', width, 2.25, 'Windows by total time [ms]')
     top = 1.0
@@ -167,7 +165,7 @@ def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -
     plot.axes.stairs(counts, edges, fill=True, color=ACCENTS[0], alpha=0.85, linewidth=0)
     plot.axes.set_xlim(0, top)
     plot.axes.set_ylim(0, max(1, counts.max()) * 1.12)
-    plot.axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    plot.axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     shown = []
     if values.size:
         shown = [(float(np.percentile(values, share)), f'p{share}') for share in (50, 99)]
@@ -213,8 +211,7 @@ def _power(value: float, _position: int) -> str:
 
 def plain_log(axes: Any) -> None:
     """Label a logarithmic axis with plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.xaxis.set_major_locator(LogLocator(numticks=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    ticker = matplotlib('matplotlib.ticker')
+    axes.xaxis.set_major_locator(ticker.LogLocator(numticks=8))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())

@@ -112,7 +112,9 @@ footer p { border-top: 1px solid var(--line); padding-top: 14px; max-width: none
   nav { display: none; }
   .wide { display: block; }
   .narrow { display: none; }
-  .pictures { grid-template-columns: 1fr 1fr; }
+  .pictures { grid-template-columns: 1fr 1fr 1fr; gap: 12px; }
+  h2 { margin-top: 32px; }
+  footer { margin-top: 12px; padding-bottom: 0; }
   figure, .tile, tr, .sides { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   pre { white-space: pre-wrap; }

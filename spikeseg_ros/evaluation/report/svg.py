@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikeseg_ros.evaluation.report.text import clean, escape
+from spikeseg_ros.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +61,11 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def matplotlib(module: str = 'matplotlib') -> Any:
+    """Return matplotlib or one of its modules, an extra of the package."""
+    return require(module, 'evaluate')
+
+
 def plain(value: object, limit: int = 60) -> str:
     """Return text that matplotlib draws as it stands, not as a formula."""
     return clean(value, limit).replace('$', r'\$')
@@ -92,14 +98,13 @@ class Plot:
             left: Room for the labels of the y axis [inch]; equal for plots that share a time axis.
             legend: Leave room for a legend: beside the title, below it on narrow pages.
         """
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
+        rc_context, figure = matplotlib().rc_context, matplotlib('matplotlib.figure')
 
         self.name = f'{name}-{round(width * 10)}'
         self.width = width
         self._style: dict[Any, Any] = {**_STYLE, 'svg.hashsalt': self.name}
         with rc_context(self._style):
-            self.figure = Figure(figsize=(width, height))
+            self.figure = figure.Figure(figsize=(width, height))
             below, right = 0.46, 0.16
             row = 0.2 if legend and width < WIDE else 0.0
             above, height = 0.32 + row, height + row
@@ -125,10 +130,8 @@ class Plot:
 
     def legend(self) -> None:
         """Name the curves in a row above the panel."""
-        from matplotlib import rc_context
-
         wide = self.width >= WIDE
-        with rc_context(self._style):
+        with matplotlib().rc_context(self._style):
             self.axes.legend(
                 loc='lower right' if wide else 'lower left',
                 bbox_to_anchor=(1.0, 1.02) if wide else (0.0, 1.02),
@@ -146,10 +149,8 @@ class Plot:
         Args:
             title: What the plot shows, for screen readers.
         """
-        from matplotlib import rc_context
-
         stream = io.StringIO()
-        with rc_context(self._style):
+        with matplotlib().rc_context(self._style):
             # Nothing that depends on date or version may reach the page.
             empty = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
             self.figure.savefig(stream, format='svg', metadata=empty, transparent=True)

@@ -17,6 +17,7 @@ from spikeseg_ros.evaluation.report.run import load_run
 from spikeseg_ros.evaluation.report.settings import changed_options
 from spikeseg_ros.evaluation.report.svg import decimate
 from spikeseg_ros.evaluation.report.tracks import tracks
+from spikeseg_ros.perception.config import PerceptionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def read(path: Path) -> Page:
 
 
 def test_page_shows_what_the_files_hold(tmp_path: Path, make_run: MakeRun) -> None:
-    run = make_run(tmp_path / 'run', truth=True, options={'objects.linkage': 'average'})
+    run = make_run(tmp_path / 'run', truth=True, options={'objects.fill': 2})
     page = read(write_report(run))
     assert page.text.startswith('street Evaluation report street In 600 ms of recording')
     assert '(12 windows) spikeseg found objects in 10 windows and followed 2 tracks' in page.text
@@ -87,10 +88,10 @@ def test_page_shows_what_the_files_hold(tmp_path: Path, make_run: MakeRun) -> No
         'AP50 0.750',
         'HOTA 0.500',
         'Id switches 3',
-        'objects.linkage "average" "threshold" Grouping rule',
+        'objects.fill 2 0 Close gaps',
         '1 option of',
         'spikeseg evaluate bag street --topic /event_camera/events --config config.yaml --truth',
-        'objects: linkage: average',
+        'objects: fill: 2',
         'ef' * 32,
         '2026-01-02T03:04:05+00:00',
         '#1 moving object 100 ms 600 ms 10 100% 1 000 600 50 0.84',
@@ -360,10 +361,15 @@ def test_series_are_thinned_without_losing_extremes() -> None:
 
 
 def test_changed_options_are_found() -> None:
-    config: dict[str, Any] = {'threads': 1, 'events.window_ms': 20.0, 'old.option': True}
+    default = PerceptionConfig()
+    config: dict[str, Any] = {
+        'threads': default.threads,
+        'events.window_ms': 20.0,
+        'old.option': True,
+    }
     changed = changed_options(config)
     assert list(changed) == ['events.window_ms', 'old.option']
-    assert changed['events.window_ms'] == (20.0, 50.0)
+    assert changed['events.window_ms'] == (20.0, default.events.window_ms)
 
 
 def test_without_matplotlib_the_page_says_so(
