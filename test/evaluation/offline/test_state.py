@@ -15,7 +15,6 @@ from spikeseg_ros.algorithms.tracking import Track
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.state import decode_state, encode_state
 from spikeseg_ros.models.chain import EncoderState
-from spikeseg_ros.perception.spikeseg import SpikeSegState
 from spikeseg_ros.spiking.neurons import NeuronState
 
 
@@ -52,14 +51,14 @@ def test_state_of_the_spikeseg_family():
         torch.zeros((1, 2, 3, 4), dtype=torch.int16),
         torch.from_numpy(rng.random((1, 2, 3, 4)) < 0.5),
     )
-    state = SpikeSegState(TrackerState((track,), 4), EncoderState(layer, layer, layer))
+    state = TrackerState((track,), 4), EncoderState(layer, layer, layer)
     found = decode_state(encode_state((state, 7)))
-    assert isinstance(found[0], SpikeSegState)
-    (other,) = found[0].tracker.tracks
+    assert isinstance(found[0][0], TrackerState)
+    (other,) = found[0][0].tracks
     np.testing.assert_array_equal(other.words, track.words)
     assert {**asdict(other), 'words': 0} == {**asdict(track), 'words': 0}
-    assert found[0].tracker.next_id == 4
-    for mine, theirs in zip(found[0].encoder, state.encoder, strict=True):
+    assert found[0][0].next_id == 4
+    for mine, theirs in zip(found[0][1], state[1], strict=True):
         for a, b in zip(mine, theirs, strict=True):
             assert a.dtype == b.dtype
             assert torch.equal(a, b)
@@ -90,4 +89,4 @@ def test_bad_bytes_are_refused(text):
 
 
 def test_only_text_is_written():
-    assert json.loads(encode_state(SpikeSegState()))[0] == 'object'
+    assert json.loads(encode_state(TrackerState()))[0] == 'object'
