@@ -11,6 +11,7 @@ import base64
 import dataclasses
 import importlib
 import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return ['scalar', value.dtype.str, base64.b64encode(value.tobytes()).decode()]
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
-        code = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        packed = zlib.compress(np.ascontiguousarray(value).tobytes(), 1)
+        code = base64.b64encode(packed).decode()
         return ['array', value.dtype.str, list(value.shape), code]
     if kind.__module__.startswith('torch') and hasattr(value, 'numpy'):
         return ['tensor', _plain(value.detach().cpu().numpy()), str(value.device)]
@@ -87,7 +89,7 @@ def _built(value: Any) -> Any:
     if tag == 'scalar':
         return np.frombuffer(base64.b64decode(rest[1]), np.dtype(rest[0]))[0]
     if tag == 'array':
-        flat = np.frombuffer(base64.b64decode(rest[2]), np.dtype(rest[0]))
+        flat = np.frombuffer(zlib.decompress(base64.b64decode(rest[2])), np.dtype(rest[0]))
         return flat.reshape(rest[1]).copy()
     if tag == 'tensor':
         import torch

@@ -79,6 +79,7 @@ def test_other_values_are_refused():
         '["object","spikeseg_ros.nowhere:Thing",{}]',
         '["what",1]',
         '["array","<f4",[3],"AAAA"]',
+        '["array","<f4",[3],"eJxjYGAAAAADAAE="]',
         '{',
         '\xff',
     ],
