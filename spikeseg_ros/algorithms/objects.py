@@ -16,6 +16,8 @@ from spikeseg_ros.algorithms.hulk_causal import ones
 from spikeseg_ros.algorithms.smash import group_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from spikeseg_ros.algorithms.batch import InstanceBatch
@@ -153,29 +155,52 @@ def objects_from_batch(
         members = np.flatnonzero(labels == group)
         n_events = int(counts[group]) if event_x is not None else 0
         mask, box = _mask(owner, hits, corner, int(group), options.fill)
-        rows, columns = np.nonzero(mask)
-        potential = batch.potential[members].astype(np.float64)
-        strength = float(potential.sum())
-        made.append(
-            ObjectCandidate(
-                object_id=len(made),
-                box=box,
-                mask=mask,
-                class_id=int(np.bincount(batch.class_id[members], potential).argmax()),
-                score=strength / (strength + SCORE_HALF),
-                centroid=(float(columns.mean()) + box.x_min, float(rows.mean()) + box.y_min),
-                n_events=n_events,
-                instance_ids=tuple(batch.ids[members].tolist()),
-                words=np.bitwise_or.reduce(batch.words[members], axis=0),
-                relative_words=np.bitwise_or.reduce(
-                    relative_words(
-                        batch.words[members], batch.step[members], batch.n_features, batch.steps
-                    ),
-                    axis=0,
-                ),
-            )
-        )
+        made.append(candidate(len(made), box, mask, n_events, [batch.select(members)], [0]))
     return WindowObjects(tuple(made), number[labels], number[of_event], n_dropped)
+
+
+def candidate(
+    object_id: int,
+    box: BoundingBox,
+    mask: NDArray[np.bool_],
+    n_events: int,
+    batches: Sequence[InstanceBatch],
+    first_ids: Sequence[int],
+    strength: float | None = None,
+) -> ObjectCandidate:
+    """Return an object with the properties of its instances.
+
+    Args:
+        object_id: Number within the window.
+        box: Tight box of the mask.
+        mask: Pixels inside the box, shape (box.height, box.width), bool.
+        n_events: Its events.
+        batches: Its instances; several batches where they come from several scales.
+        first_ids: What is added to the ids of each batch.
+        strength: Summed potential; that of the instances where None.
+    """
+    rows, columns = np.nonzero(mask)
+    potential = np.concatenate([item.potential for item in batches]).astype(np.float64)
+    classes = np.concatenate([item.class_id for item in batches])
+    words = np.concatenate([item.words for item in batches])
+    relative = np.concatenate(
+        [relative_words(b.words, b.step, b.n_features, b.steps) for b in batches]
+    )
+    if strength is None:
+        strength = float(potential.sum())
+    ids = [b.ids + first for b, first in zip(batches, first_ids, strict=True)]
+    return ObjectCandidate(
+        object_id=object_id,
+        box=box,
+        mask=mask,
+        class_id=int(np.bincount(classes, potential, 1).argmax()),
+        score=strength / (strength + SCORE_HALF),
+        centroid=(float(columns.mean()) + box.x_min, float(rows.mean()) + box.y_min),
+        n_events=n_events,
+        instance_ids=tuple(np.sort(np.concatenate(ids)).tolist()),
+        words=np.bitwise_or.reduce(words, axis=0),
+        relative_words=np.bitwise_or.reduce(relative, axis=0),
+    )
 
 
 def _owners(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MODELS = ('spikeseg',)
 DEVICES = ('auto', 'cuda', 'cpu')
-LINKAGES = ('threshold', 'average', 'argmax')
+LINKAGES = ('coherence', 'threshold', 'average', 'argmax')
 
 
 class ConfigError(ValueError):
@@ -68,6 +68,11 @@ class EventConfig:
         low=0,
         high=10_000_000,
     )
+    egomotion: bool = option(
+        True,
+        'When the camera moves, leave out what moves with the background.',
+        dynamic=True,
+    )
     silence_ms: float = option(
         100.0,
         'After this time without a message, empty windows are published [ms].',
@@ -87,6 +92,13 @@ class SpikeSegConfig:
     """The SpikeSEG network and HULK."""
 
     steps: int = option(10, 'Time steps T a window is divided into.', low=1, high=64)
+    scales: int = option(
+        3,
+        'Scales of the input the network looks at, each half as fine as the one before; only '
+        'with coherence.',
+        low=1,
+        high=4,
+    )
     threshold_scale: float = option(
         1.0,
         'Factor on the trained threshold of the class layer: higher gives fewer instances.',
@@ -119,17 +131,46 @@ class ObjectConfig:
     """How instances become objects."""
 
     linkage: str = option(
-        'threshold',
-        'Grouping rule: threshold = all pairs at or above smash_threshold; average = average '
-        'linkage, for crowded scenes of objects of one known size; argmax = best partner only.',
+        'coherence',
+        'Grouping rule: coherence = what touches and fires in one rhythm, at all scales; the '
+        'others use SMASH scores at full size: threshold = all pairs at or above '
+        'smash_threshold; average = average linkage, for crowded scenes of objects of one known '
+        'size; argmax = best partner only. Images are grouped by threshold in place of coherence.',
         choices=LINKAGES,
         dynamic=True,
     )
     smash_threshold: float = option(
         0.1,
-        'SMASH score from which two instances belong together.',
+        'SMASH score from which two instances belong together (not used by coherence).',
         low=0.0,
         high=1.0,
+        dynamic=True,
+    )
+    split: float = option(
+        0.6,
+        'Coherence: discord of rhythms from which touching parts are two objects; lower parts '
+        'more.',
+        low=0.0,
+        high=2.0,
+        dynamic=True,
+    )
+    join: float = option(
+        0.07,
+        'Coherence: discord of rhythms up to which fragments with a gap are one object.',
+        low=0.0,
+        high=2.0,
+        dynamic=True,
+    )
+    reach: float = option(
+        0.7,
+        'Coherence: largest gap between fragments, in units of the smaller one; 0 = never join.',
+        low=0.0,
+        high=10.0,
+        dynamic=True,
+    )
+    memory: bool = option(
+        True,
+        'Coherence: what was told apart in the window before is more easily told apart again.',
         dynamic=True,
     )
     min_events: int = option(

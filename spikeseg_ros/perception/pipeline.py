@@ -247,7 +247,7 @@ class Pipeline:
     def _staged(self, segmenter: StagedSegmenter, now: int | None) -> Tick[Any] | None:
         """Complete one window while the network already runs on the next one, if there is one.
 
-        The state is (tracks, memory): the second half of a window never waits for the network of
+        The state is (objects, encoder): the second half of a window never waits for the network of
         the next one, and both halves see the windows in order.
         """
         while self._ahead is not None or self._pending:
@@ -266,8 +266,8 @@ class Pipeline:
                 if self._pending and self._pending[0].epoch == frame.epoch:
                     self._ahead = self._submit(segmenter, self._pending.popleft())
                 with _inference_mode():
-                    result, tracker = segmenter.complete(fired, self._state.tracker)
-                self._state = self._state._replace(tracker=tracker)
+                    result, objects = segmenter.complete(fired, self._state.objects)
+                self._state = self._state._replace(objects=objects)
             except Exception as err:
                 self._drop_ahead()
                 self._failed('window', err)

@@ -91,11 +91,11 @@ class StagedSegmenter(Segmenter, Protocol):
     """A family whose segment is complete(prepare(...)), so that two windows can overlap.
 
     prepare may run in one thread on a window while complete runs in another on the window before,
-    not further ahead. Its state has the fields tracker and encoder.
+    not further ahead. Its state has the fields objects and encoder.
     """
 
     def prepare(self, frame: EventWindow | ImageFrame, memory: Any) -> tuple[Any, Any]:
         """Run the network. Returns what complete needs, and the memory for the next call."""
 
-    def complete(self, fired: Any, tracker: Any) -> tuple[Result, Any]:
-        """Turn what fired into a result. Returns it with the tracks for the next call."""
+    def complete(self, fired: Any, objects: Any) -> tuple[Result, Any]:
+        """Turn what fired into a result. Returns it with what it knows of the objects."""

@@ -18,14 +18,18 @@ from spikeseg_ros.algorithms import (
     TrackerState,
     objects_from_batch,
 )
+from spikeseg_ros.algorithms.coherence import RHYTHM_STEPS, CoherenceOptions, Field
+from spikeseg_ros.algorithms.scales import ScaledBatch, support
 from spikeseg_ros.algorithms.tracking import update
-from spikeseg_ros.events.binning import bin_events
-from spikeseg_ros.events.types import Events
+from spikeseg_ros.algorithms.window import objects_from_scales
+from spikeseg_ros.events.background import BLOCK
+from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.images.contrast import contrast_spikes
 from spikeseg_ros.models.encoder import trace_from_output
 from spikeseg_ros.models.event_encoder import EventDrivenEncoder
 from spikeseg_ros.models.weights import load_encoder, packaged_weights
 from spikeseg_ros.perception.devices import choose_device
+from spikeseg_ros.perception.front import Foreground, foreground, pyramid
 from spikeseg_ros.perception.result import Result, SegmentedObject
 from spikeseg_ros.perception.segmenter import ClassLabel, ImageFrame
 
@@ -34,17 +38,21 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.algorithms import (
         Instance,
-        InstanceBatch,
         ObjectCandidate,
         TrackAssignment,
+        WindowObjects,
     )
-    from spikeseg_ros.events.types import EventWindow
     from spikeseg_ros.models.chain import EncoderState
     from spikeseg_ros.perception.config import PerceptionConfig
     from spikeseg_ros.spiking.trace import SpikeTrace
 
 # Events an object needs on a sensor of 240 x 180 pixels; the number follows the sensor's side.
 SMALLEST_OBJECT = 50
+COHERENCE = 'coherence'
+# Least side of a scale [cells]: the field of a class neuron.
+LEAST_SIDE = 40
+# Images have no rhythm.
+IMAGE_LINKAGE = 'threshold'
 REFERENCE_PIXELS = 240 * 180
 COLORS = (
     (255, 159, 28),
@@ -61,16 +69,28 @@ def smallest_object(height: int, width: int) -> int:
     return round(SMALLEST_OBJECT * math.sqrt(height * width / REFERENCE_PIXELS))
 
 
+class ObjectMemory(NamedTuple):
+    """What is known about the objects so far.
+
+    Attributes:
+        tracker: Tracks.
+        labels: Object of every pixel in the window before, -1 for none, shape (H, W), int16.
+    """
+
+    tracker: TrackerState = TrackerState()
+    labels: NDArray[np.int16] | None = None
+
+
 class SpikeSegState(NamedTuple):
     """What the family remembers from one window to the next.
 
     Attributes:
-        tracker: Tracks.
-        encoder: Membrane potentials; None where every window starts from rest.
+        objects: What is known about the objects.
+        encoder: Membrane potentials by scale; None where every window starts from rest.
     """
 
-    tracker: TrackerState = TrackerState()
-    encoder: EncoderState | None = None
+    objects: ObjectMemory = ObjectMemory()
+    encoder: tuple[EncoderState | None, ...] | None = None
 
 
 class Fired(NamedTuple):
@@ -78,12 +98,14 @@ class Fired(NamedTuple):
 
     Attributes:
         frame: The input.
-        trace: Record of the spikes; valid until the next but one call of prepare.
+        seen: Its foreground; None for an image.
+        traces: Records of the spikes by scale; valid until the next but one call of prepare.
         seconds: Seconds by stage.
     """
 
     frame: EventWindow | ImageFrame
-    trace: SpikeTrace
+    seen: Foreground | None
+    traces: tuple[SpikeTrace, ...]
     seconds: dict[str, float]
 
 
@@ -102,15 +124,15 @@ class _Clock:
 
 
 class LazyInstances(Sequence['Instance']):
-    """The instances of a batch; Python objects are made when the first one is asked for."""
+    """The instances of all scales; Python objects are made when the first one is asked for."""
 
-    def __init__(self, batch: InstanceBatch) -> None:
-        self._batch = batch
+    def __init__(self, scales: Sequence[ScaledBatch]) -> None:
+        self._scales = tuple(scales)
         self._made: list[Instance] | None = None
 
     def __len__(self) -> int:
         """Return the number of instances."""
-        return len(self._batch)
+        return sum(len(item.batch) for item in self._scales)
 
     @overload
     def __getitem__(self, index: int) -> Instance: ...
@@ -121,7 +143,7 @@ class LazyInstances(Sequence['Instance']):
     def __getitem__(self, index: int | slice) -> Instance | Sequence[Instance]:
         """Return one instance or a slice of them."""
         if self._made is None:
-            self._made = self._batch.to_instances()
+            self._made = [one for item in self._scales for one in item.to_instances()]
         return self._made[index]
 
 
@@ -150,9 +172,8 @@ class SpikeSegSegmenter:
         self.encoder = load_encoder(config.weights or packaged_weights())
         self.hulk = HULKDecoder.from_encoder(self.encoder)
         self.encoder.to(self.device).eval()
-        self._events = (
-            EventDrivenEncoder.from_encoder(self.encoder) if self.device == 'cpu' else None
-        )
+        # One per scale, because each keeps buffers for one geometry.
+        self._events: list[EventDrivenEncoder] = []
         self._polarities = self.encoder.config.input_channels
         count = self.encoder.config.n_classes
         names = ['moving object'] if count == 1 else [f'class {k + 1}' for k in range(count)]
@@ -166,9 +187,12 @@ class SpikeSegSegmenter:
     def reconfigure(self, config: PerceptionConfig) -> None:
         """Take over the options that may change at run time."""
         self.config = config
+        self._coherent = config.objects.linkage == COHERENCE
+        while self.device == 'cpu' and len(self._events) < _scales(config):
+            self._events.append(EventDrivenEncoder.from_encoder(self.encoder))
         self._objects = ObjectOptions(
             smash_threshold=config.objects.smash_threshold,
-            linkage=config.objects.linkage,
+            linkage=IMAGE_LINKAGE if self._coherent else config.objects.linkage,
             min_events=config.objects.min_events,
             max_objects=config.objects.max_objects,
             fill=config.objects.fill,
@@ -179,11 +203,9 @@ class SpikeSegSegmenter:
             gate=config.tracking.gate,
         )
 
-    def _object_options(self, height: int, width: int) -> ObjectOptions:
-        """Return how objects are made on a sensor of this size."""
-        if self._objects.min_events:
-            return self._objects
-        return dataclasses.replace(self._objects, min_events=smallest_object(height, width))
+    def _least_events(self, height: int, width: int) -> int:
+        """Return the events an object needs on a sensor of this size."""
+        return self._objects.min_events or smallest_object(height, width)
 
     @property
     def fan_out(self) -> dict[str, int]:
@@ -209,11 +231,8 @@ class SpikeSegSegmenter:
         y = rng.integers(0, size, count).astype(np.uint16)
         p = rng.integers(0, 2, count).astype(np.uint8)
         t = np.sort(rng.integers(0, 50_000_000, count))
-        inputs = self._bin(Events(x, y, p, t), 0, 50_000_000, height, width)
-        trace, _ = self._encode(inputs, None)
-        batch = self.hulk.instances_from_trace(trace, 50, mode=self.config.spikeseg.hulk_mode)
-        found = objects_from_batch(batch, x, y, self._objects)
-        update(TrackerState(), found.objects, 0, self._tracker)
+        window = EventWindow(Events(x, y, p, t), 0, 50_000_000, 50_000_000, width, height)
+        self.segment(window, self.initial_state())
 
     def segment(
         self, frame: EventWindow | ImageFrame, state: SpikeSegState
@@ -223,12 +242,14 @@ class SpikeSegSegmenter:
         An image is seen as events: its local contrast, strongest first (rank-order latency).
         """
         fired, memory = self.prepare(frame, state.encoder)
-        result, tracker = self.complete(fired, state.tracker)
-        return result, SpikeSegState(tracker, memory)
+        result, objects = self.complete(fired, state.objects)
+        return result, SpikeSegState(objects, memory)
 
     def prepare(
-        self, frame: EventWindow | ImageFrame, memory: EncoderState | None
-    ) -> tuple[Fired, EncoderState | None]:
+        self,
+        frame: EventWindow | ImageFrame,
+        memory: tuple[EncoderState | None, ...] | None,
+    ) -> tuple[Fired, tuple[EncoderState | None, ...] | None]:
         """Run the network: the first half of segment.
 
         It may run in one thread while complete runs on the window before in another; not further
@@ -239,63 +260,115 @@ class SpikeSegSegmenter:
             memory: Membrane potentials that the previous call returned; None at the beginning.
         """
         clock = _Clock()
+        options = self.config.spikeseg
+        inputs: tuple[NDArray[np.uint8], ...]
+        seen = None
         if isinstance(frame, ImageFrame):
-            inputs = contrast_spikes(frame.image, self.config.spikeseg.steps, self._polarities)
+            inputs = (contrast_spikes(frame.image, options.steps, self._polarities),)
         else:
-            inputs = self._bin(frame.events, frame.t_start, frame.t_end, frame.height, frame.width)
+            seen = foreground(frame, self.config.events.egomotion)
+            clock.mark('motion')
+            scales = _scales(self.config, frame.height, frame.width)
+            inputs = pyramid(frame, seen, options.steps, scales, self._polarities)
         clock.mark('bin')
-        trace, memory = self._encode(inputs, memory)
+        before = memory if memory is not None and len(memory) == len(inputs) else None
+        traces, after = [], []
+        for scale, spikes in enumerate(inputs):
+            trace, state = self._encode(spikes, before[scale] if before else None, scale)
+            traces.append(trace)
+            after.append(state)
         clock.mark('encoder')
-        return Fired(frame, trace, clock.seconds), memory
+        kept = tuple(after) if options.streaming else None
+        return Fired(frame, seen, tuple(traces), clock.seconds), kept
 
-    def complete(self, fired: Fired, tracker: TrackerState) -> tuple[Result, TrackerState]:
+    def complete(self, fired: Fired, memory: ObjectMemory) -> tuple[Result, ObjectMemory]:
         """Turn what fired into objects with tracks: the second half of segment.
 
         Args:
             fired: What prepare returned.
-            tracker: Tracks that the previous call returned; TrackerState() at the beginning.
+            memory: What the previous call returned; ObjectMemory() at the beginning.
         """
-        frame, trace = fired.frame, fired.trace
-        columns = rows = None
+        frame = fired.frame
         n_events = duration = 0
         if not isinstance(frame, ImageFrame):
-            columns, rows = frame.events.x, frame.events.y
             n_events, duration = len(frame.events), frame.duration
-        height, width = trace.geometry.height, trace.geometry.width
-        options = self.config.spikeseg
+        geometry = fired.traces[0].geometry
         clock = _Clock()
-        batch = self.hulk.instances_from_trace(
-            trace, options.max_instances, mode=options.hulk_mode
-        )
+        scales = self._unravelled(fired)
         clock.mark('hulk')
-        found = objects_from_batch(batch, columns, rows, self._object_options(height, width))
+        found, labels = self._grouped(fired, scales, memory.labels)
         clock.mark('objects')
-        tracks = None
+        tracks, tracker = None, memory.tracker
         if self.config.tracking.enabled:
             tracks, tracker = update(tracker, found.objects, frame.stamp, self._tracker)
         clock.mark('tracks')
+        ids = np.concatenate([item.batch.ids + item.first_id for item in scales])
+        spikes = {
+            name: sum(trace.counts[name] for trace in fired.traces)
+            for name in fired.traces[0].counts
+        }
         result = Result(
             stamp=frame.stamp,
             duration=duration,
             frame_id=frame.frame_id,
-            width=width,
-            height=height,
+            width=geometry.width,
+            height=geometry.height,
             model=self.family,
             objects=tuple(
                 self._object(item, tracks[number] if tracks is not None else None)
                 for number, item in enumerate(found.objects)
             ),
-            instances=LazyInstances(batch),
-            object_of_instance=dict(
-                zip(batch.ids.tolist(), found.of_instance.tolist(), strict=True)
-            ),
+            instances=LazyInstances(scales),
+            object_of_instance=dict(zip(ids.tolist(), found.of_instance.tolist(), strict=True)),
             n_events=n_events,
             epoch=frame.epoch,
             index=frame.index,
-            spikes={**trace.counts, 'dropped': batch.n_dropped},
+            spikes={**spikes, 'dropped': sum(item.batch.n_dropped for item in scales)},
             timings={**fired.seconds, **clock.seconds},
         )
-        return result, tracker
+        return result, ObjectMemory(tracker, labels)
+
+    def _unravelled(self, fired: Fired) -> list[ScaledBatch]:
+        """Return the instances of every scale."""
+        options = self.config.spikeseg
+        height, width = fired.traces[0].geometry.height, fired.traces[0].geometry.width
+        scales: list[ScaledBatch] = []
+        first = 0
+        for level, trace in enumerate(fired.traces):
+            batch = self.hulk.instances_from_trace(
+                trace, options.max_instances, mode=options.hulk_mode
+            )
+            scales.append(ScaledBatch(batch, level, first, height, width))
+            first += batch.n_spikes
+        return scales
+
+    def _grouped(
+        self, fired: Fired, scales: list[ScaledBatch], before: NDArray[np.int16] | None
+    ) -> tuple[WindowObjects, NDArray[np.int16] | None]:
+        """Return the objects, and the object of every pixel for the next window."""
+        frame, seen = fired.frame, fired.seen
+        height, width = scales[0].height, scales[0].width
+        least, options = self._least_events(height, width), self.config.objects
+        if isinstance(frame, ImageFrame) or seen is None or not self._coherent:
+            columns = rows = None
+            if seen is not None:
+                columns, rows = seen.events.x, seen.events.y
+            how = dataclasses.replace(self._objects, min_events=least)
+            return objects_from_batch(scales[0].batch, columns, rows, how), None
+        events, usable = seen.events, before is not None and before.shape == (height, width)
+        field = Field(
+            events.x,
+            events.y,
+            (events.t - frame.t_start) * RHYTHM_STEPS // max(1, frame.duration),
+            support(scales),
+            seen.background,
+            BLOCK,
+            before if usable and options.memory else None,
+        )
+        # Where the background moves, a gap that shows it parts two objects.
+        reach = 0.0 if seen.moving else options.reach
+        how_coherent = CoherenceOptions(options.split, options.join, reach, least)
+        return objects_from_scales(scales, field, how_coherent, options.max_objects, options.fill)
 
     def _object(self, item: ObjectCandidate, track: TrackAssignment | None) -> SegmentedObject:
         """Return an object of the window in the form of the results."""
@@ -315,28 +388,14 @@ class SpikeSegSegmenter:
             velocity=track.velocity if track else (0.0, 0.0),
         )
 
-    def _bin(
-        self, events: Events, start: int, end: int, height: int, width: int
-    ) -> NDArray[np.uint8]:
-        """Return the spikes of a window, shape (T, H, W, P), uint8."""
-        return bin_events(
-            events,
-            start,
-            end,
-            self.config.spikeseg.steps,
-            height,
-            width,
-            polarities=self._polarities,
-        )
-
     def _encode(
-        self, inputs: NDArray[np.uint8], state: EncoderState | None
+        self, inputs: NDArray[np.uint8], state: EncoderState | None, scale: int
     ) -> tuple[SpikeTrace, EncoderState | None]:
         """Run the network on the chosen device."""
         options = self.config.spikeseg
         before = state.next_window(renew_fired=True) if state is not None else None
-        if self._events is not None:
-            return self._events.encode(
+        if self._events:
+            return self._events[scale].encode(
                 inputs,
                 before,
                 keep_state=options.streaming,
@@ -350,3 +409,14 @@ class SpikeSegSegmenter:
             theta = self.encoder.neurons('conv3').threshold * options.threshold_scale
             output = self.encoder(spikes, layer_thresholds={'conv3': theta}, state=before)
             return trace_from_output(output), output.state if options.streaming else None
+
+
+def _scales(config: PerceptionConfig, height: int = 1 << 30, width: int = 1 << 30) -> int:
+    """Return the number of scales the network looks at; the other linkages know one.
+
+    Scales at which the sensor is smaller than LEAST_SIDE are left out.
+    """
+    if config.objects.linkage != COHERENCE:
+        return 1
+    useful = max(1, (min(height, width) // LEAST_SIDE).bit_length())
+    return min(config.spikeseg.scales, useful)

@@ -159,9 +159,9 @@ def compose(
     rng = np.random.default_rng(seed)
     columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
     for number, item in enumerate(placements, 1):
-        column, row, p, t = _played(item, duration, rng)
-        x = np.floor(column + np.floor(item.x + item.velocity[0] * t / SECOND)).astype(np.int64)
-        y = np.floor(row + np.floor(item.y + item.velocity[1] * t / SECOND)).astype(np.int64)
+        across, down, p, t = _played(item, duration, rng)
+        x = np.floor(across + np.floor(item.x + item.velocity[0] * t / SECOND)).astype(np.int64)
+        y = np.floor(down + np.floor(item.y + item.velocity[1] * t / SECOND)).astype(np.int64)
         keep = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         values = (x[keep], y[keep], p[keep], t[keep], np.full(int(keep.sum()), number))
         for column, value in zip(columns, values, strict=True):

@@ -88,7 +88,7 @@ def test_results_are_consistent() -> None:
             assert set(item.instance_ids) <= ids
             for instance in item.instance_ids:
                 assert result.object_of_instance[instance] == number
-        assert set(result.timings) == {'bin', 'encoder', 'hulk', 'objects', 'tracks'}
+        assert set(result.timings) == {'motion', 'bin', 'encoder', 'hulk', 'objects', 'tracks'}
         assert result.spikes['conv3'] >= len(result.instances)
 
 
