@@ -13,6 +13,7 @@ import tiny
 
 from spikeseg_ros.evaluation.offline import journal
 from spikeseg_ros.evaluation.offline import unit as unit_module
+from spikeseg_ros.events.encoder import Evt3Encoder
 from spikeseg_ros.perception.config import PerceptionConfig, to_flat
 from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.recordings.serialization import deserialize
@@ -234,3 +235,18 @@ def test_windows_that_fail_are_left_out_and_counted(tmp_path, bag):
     rows = list(csv.DictReader((tmp_path / 'out/windows.csv').open()))
     stamps = [int(row['stamp_ns']) - tiny.START - int(EVENTS.t[0]) for row in rows]
     assert stamps == [k * 50_000_000 for k in (1, 2, 5, 6, 7, 9, 10)]
+
+
+def test_event_files_are_read_directly(tmp_path, bag):
+    header = b'% evt 3.0\n% format EVT3;height=80;width=100\n% geometry 100x80\n% end\n'
+    (tmp_path / 'bag.raw').write_bytes(header + bytes(Evt3Encoder(100, 80).encode(EVENTS)))
+    assert tiny.run(bag, tmp_path / 'first').windows == 10
+    assert tiny.run(tmp_path / 'bag.raw', tmp_path / 'second', name='bag').windows == 10
+    first, second = (
+        list(csv.DictReader((tmp_path / name / 'windows.csv').open()))
+        for name in ('first', 'second')
+    )
+    for mine, theirs in zip(first, second, strict=True):
+        # A file has no time of the day.
+        mine.pop('stamp_ns'), theirs.pop('stamp_ns')
+        assert mine == theirs
