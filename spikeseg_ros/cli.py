@@ -78,6 +78,21 @@ COMMANDS = (
         'judge a segmentation network on labelled images',
     ),
     Command(
+        ('benchmark', 'composed-nmnist'),
+        'spikeseg_ros.evaluation.benchmarks.command:composed_nmnist',
+        'judge methods and baselines on scenes composed from N-MNIST recordings',
+    ),
+    Command(
+        ('benchmark', 'davis-events'),
+        'spikeseg_ros.evaluation.benchmarks.command:davis_events',
+        'judge methods and baselines on DAVIS clips turned into events',
+    ),
+    Command(
+        ('benchmark', 'tune'),
+        'spikeseg_ros.evaluation.benchmarks.tuning:run',
+        'choose the parameters of the baselines on the training splits',
+    ),
+    Command(
         ('energy',),
         'spikeseg_ros.evaluation.segmentation_command:run_energy',
         'print activity and energy of a network, layer by layer',

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from spikeseg_ros.algorithms import BoundingBox
 from spikeseg_ros.evaluation.agreement import Agreement
+from spikeseg_ros.evaluation.benchmarks.baselines import component_image, counts_of
 from spikeseg_ros.evaluation.metrics.sets import events_inside
 from spikeseg_ros.events.stream import EventStream
 from spikeseg_ros.events.types import Events, EventWindow
@@ -108,24 +109,22 @@ def components(min_events: int, density: int = 6) -> Method:
     """
 
     def run(window: EventWindow) -> list[SegmentedObject]:
-        events = window.events
         floor = min_events or smallest_object(window.height, window.width)
-        counts = np.zeros((window.height, window.width), np.int32)
-        np.add.at(counts, (events.y, events.x), 1)
-        dense = ndimage.uniform_filter(counts.astype(np.float64), 5, mode='constant') * 25
-        grown = ndimage.binary_dilation((dense > density - 0.5) & (counts > 0))
-        labels, number = ndimage.label(grown, np.ones((3, 3)))
+        counts = counts_of(window)
+        image = component_image(counts, density)
         found: list[SegmentedObject] = []
-        for k in range(1, number + 1):
-            mask = (labels == k) & (counts > 0)
-            total = int(counts[mask].sum())
+        for k, place in enumerate(ndimage.find_objects(image), 1):
+            mask = (image[place] == k) & (counts[place] > 0)
+            total = int(counts[place][mask].sum())
             if total < floor:
                 continue
             rows, columns = np.nonzero(mask)
+            rows, columns = rows + place[0].start, columns + place[1].start
             box = BoundingBox(
                 int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
             )
-            crop = mask[box.y_min : box.y_max + 1, box.x_min : box.x_max + 1]
+            crop = np.zeros((box.height, box.width), np.bool_)
+            crop[rows - box.y_min, columns - box.x_min] = True
             centre = (float(columns.mean()), float(rows.mean()))
             found.append(
                 SegmentedObject(len(found), box, crop, 1, 'object', 1.0, centre, n_events=total)
@@ -190,10 +189,7 @@ def _blocks(events: Events, height: int, width: int) -> NDArray[np.int64]:
 def real_score(
     method: Method, windows: Sequence[EventWindow], quiet: int, motion_events: int
 ) -> RealScore:
-    """Judge a recording whose first windows are quiet.
-
-    The moving region is found by a density rule, not by a person: blocks of 8 x 8 pixels with
-    more than three times the quiet mean plus 6 events. It favours methods based on density.
+    """Judge a method without memory on a recording whose first windows are quiet.
 
     Args:
         method: What to judge.
@@ -201,19 +197,40 @@ def real_score(
         quiet: Number of windows at the start in which nothing moves.
         motion_events: Windows with more events are motion windows.
     """
+    members = [[events_inside(item, w.events) for item in method(w)] for w in windows]
+    return score_recording(windows, members, quiet, motion_events)
+
+
+def score_recording(
+    windows: Sequence[EventWindow],
+    members: Sequence[Sequence[NDArray[np.bool_]]],
+    quiet: int,
+    motion_events: int,
+) -> RealScore:
+    """Judge the objects found in a recording whose first windows are quiet.
+
+    The moving region is found by a density rule, not by a person: blocks of 8 x 8 pixels with
+    more than three times the quiet mean plus 6 events. It favours methods based on density.
+
+    Args:
+        windows: The windows of the recording.
+        members: For every window, which of its events belong to each object.
+        quiet: Number of windows at the start in which nothing moves.
+        motion_events: Windows with more events are motion windows.
+    """
     height, width = windows[0].height, windows[0].width
     mean = sum(_blocks(w.events, height, width) for w in windows[:quiet]) / max(1, quiet)
-    quiet_objects = sum(len(method(window)) for window in windows[:quiet])
-    moving = [window for window in windows if len(window.events) > motion_events]
+    quiet_objects = sum(len(items) for items in members[:quiet])
     hit, pieces, stray, unions = 0, 0, 0, []
-    for window in moving:
+    for window, items in zip(windows, members, strict=True):
         events = window.events
+        if len(events) <= motion_events:
+            continue
         dense = _blocks(events, height, width) > 3 * mean + 6
         reference = dense[events.y // 8, events.x // 8]
         covered = np.zeros(len(events), np.bool_)
         best = 0
-        for item in method(window):
-            inside = events_inside(item, events)
+        for inside in items:
             common = int((inside & reference).sum())
             best = max(best, common)
             mostly = 2 * common > int(inside.sum())
@@ -221,9 +238,9 @@ def real_score(
             covered |= inside
         hit += 5 * best >= int(reference.sum())
         unions.append((covered & reference).sum() / max(1, (covered | reference).sum()))
-    count = max(1, len(moving))
+    count = max(1, len(unions))
     return RealScore(
-        len(moving),
+        len(unions),
         hit,
         float(np.mean(unions)) if unions else float('nan'),
         pieces / count,

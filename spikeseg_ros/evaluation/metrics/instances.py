@@ -130,8 +130,8 @@ class InstanceMetrics:
         return self.add_overlaps(
             overlaps(predicted, truth),
             [item.score for item in predicted],
-            [np.count_nonzero(item.members) for item in predicted],
-            [np.count_nonzero(item.members) for item in truth],
+            [int(np.count_nonzero(item.members)) for item in predicted],
+            [int(np.count_nonzero(item.members)) for item in truth],
             [item.class_id for item in predicted],
             [item.class_id for item in truth],
         )

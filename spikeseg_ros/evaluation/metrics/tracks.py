@@ -114,7 +114,7 @@ class TrackMetrics:
         self.add_overlaps(
             window,
             [item.track_id for item in truth],
-            [np.count_nonzero(item.members) for item in truth],
+            [int(np.count_nonzero(item.members)) for item in truth],
             [item.track_id for item in predicted],
             overlaps(truth, predicted),
             min_events,
