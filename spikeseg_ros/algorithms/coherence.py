@@ -231,8 +231,10 @@ class _Parts:
         np.add.at(self.old, (fragment[known], old[known]), 1.0)
         order = np.argsort(fragment, kind='stable')
         bounds = np.searchsorted(fragment[order], np.arange(self.count + 1))
-        places = np.stack([x, y], axis=1)[order]
-        self.pixels = [np.unique(places[a:b], axis=0) for a, b in itertools.pairwise(bounds)]
+        width = int(x.max(initial=0)) + 1
+        places = (y * width + x)[order]
+        pixels = [np.unique(places[a:b]) for a, b in itertools.pairwise(bounds)]
+        self.pixels = [np.stack([item % width, item // width], axis=1) for item in pixels]
         self.low = np.array([item.min(axis=0) for item in self.pixels]).reshape(-1, 2)
         self.high = np.array([item.max(axis=0) for item in self.pixels]).reshape(-1, 2)
 
@@ -297,8 +299,8 @@ def _gaps(parts: _Parts, most: float) -> NDArray[np.float64]:
             big, small = (i, j) if len(parts.pixels[i]) >= len(parts.pixels[j]) else (j, i)
             if big not in trees:
                 trees[big] = cKDTree(parts.pixels[big])
-            nearest = float(trees[big].query(parts.pixels[small])[0].min())
-            gap[i, j] = gap[j, i] = nearest - 1
+            nearest, _ = trees[big].query(parts.pixels[small], distance_upper_bound=most + 2)
+            gap[i, j] = gap[j, i] = float(nearest.min()) - 1
     return gap
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from spikeseg_ros.events.binning import bin_events
 from spikeseg_ros.events.types import Events
@@ -27,7 +27,9 @@ NEIGHBOURHOOD = 5
 # Share of the voxels of pure noise that may become a spike, at full size and below it.
 FULL_SIZE_SHARE = 0.01
 COARSE_SHARE = 0.005
-_MOST = 255
+# Counts go no further; one bit of a byte is left for the verdict.
+_MOST = 127
+_DECIDED = 128
 
 
 def block_density(events: Events, height: int, width: int) -> NDArray[np.float64]:
@@ -62,11 +64,11 @@ def least_events(expected: NDArray[np.float64], share: float) -> NDArray[np.uint
         share: Largest probability that noise reaches the number (Poisson).
 
     Returns:
-        Smallest number with P(noise >= number) <= share, 1 .. 255, of the shape of expected.
+        Smallest number with P(noise >= number) <= share, 1 .. 127, of the shape of expected.
     """
-    # isf gives the smallest n with P(noise > n) <= share.
-    most = stats.poisson.isf(share, np.asarray(expected, np.float64)) + 1
-    return np.asarray(np.clip(np.nan_to_num(most, nan=1.0, posinf=_MOST), 1, _MOST), np.uint8)
+    # P(noise >= n) with mean m is the regularised incomplete gamma function P(n, m).
+    limits = special.gammaincinv(np.arange(1, _MOST), share)
+    return np.asarray(np.searchsorted(limits, expected, side='left') + 1, np.uint8)
 
 
 def bin_scaled(
@@ -110,8 +112,10 @@ def bin_scaled(
         )
     if int(least.max(initial=1)) == 1:
         return bin_events(events, t_start, t_end, steps, *shape, polarities)
-    volume = bin_events(events, t_start, t_end, steps, *shape, polarities, mode='count')
-    _keep(volume, least, BLOCK >> level)
+    volume = np.zeros((steps, *shape, polarities), np.uint8)
+    # Floor division is exact: an event at the border of two steps belongs to the later one.
+    step = (events.t - t_start) * steps // (t_end - t_start)
+    _set_more_than(events.x, events.y, events.p, step, least, BLOCK >> level, volume)
     return volume
 
 
@@ -125,14 +129,26 @@ def _count(x: Any, y: Any, counts: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _keep(volume: Any, least: Any, cells: Any) -> None:
-    """Replace counts by whether they reach the number of their block."""
+def _set_more_than(x: Any, y: Any, p: Any, step: Any, least: Any, cells: Any, volume: Any) -> None:
+    """Set the voxels that hold at least as many events as their block asks for.
+
+    Three passes over the events touch less memory than one over all voxels.
+    """
     steps, height, width, polarities = volume.shape
-    for step in range(steps):
-        for row in range(height):
-            for column in range(width):
-                for channel in range(polarities):
-                    count = volume[step, row, column, channel]
-                    if count:
-                        enough = count >= least[row // cells, column // cells]
-                        volume[step, row, column, channel] = 1 if enough else 0
+    flat = volume.reshape(-1)
+    place = np.empty(x.shape[0], np.int64)
+    for i in range(x.shape[0]):
+        place[i] = -1
+        if 0 <= step[i] < steps and y[i] < height and x[i] < width:
+            channel = 1 if polarities == 2 and p[i] else 0
+            at = ((step[i] * height + y[i]) * width + x[i]) * polarities + channel
+            place[i] = at
+            if flat[at] < _MOST:
+                flat[at] += 1
+    for i in range(x.shape[0]):
+        if place[i] >= 0 and flat[place[i]] < _DECIDED:
+            enough = flat[place[i]] >= least[y[i] // cells, x[i] // cells]
+            flat[place[i]] = _DECIDED + 1 if enough else _DECIDED
+    for i in range(x.shape[0]):
+        if place[i] >= 0:
+            flat[place[i]] &= 1
