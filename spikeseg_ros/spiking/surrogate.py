@@ -37,6 +37,7 @@ from spikeseg_ros.spiking.surrogate_kernels import (
     count_backward,
     count_forward,
     relaxed_forward,
+    scan_forward,
     supports,
 )
 
@@ -187,6 +188,29 @@ def surrogate_scan(
     return torch.stack(spikes), potential
 
 
+def _scan_plain(
+    currents: Tensor, u: Tensor, params: SurrogateParams, learn: bool
+) -> tuple[Tensor, Tensor]:
+    """Do what `scan_forward` does, on any device and in any precision."""
+    spikes = torch.empty_like(currents)
+    passing = torch.empty_like(currents if learn else currents[:0], dtype=torch.bool)
+    for t in range(currents.shape[0]):
+        spike = spikes[t]
+        u.mul_(params.decay).add_(currents[t])
+        if params.kind == 'lif':
+            torch.gt(u, params.threshold, out=spike)
+            if learn:
+                torch.lt((u - params.threshold).abs_(), params.width, out=passing[t])
+            u.masked_fill_(spike != 0, 0)
+        else:
+            torch.clamp(u, 0, params.levels, out=spike)
+            if learn:
+                torch.eq(spike, u, out=passing[t])
+            u.sub_(spike.round_())
+            spike.div_(params.levels)
+    return spikes, passing
+
+
 class _Scan(torch.autograd.Function):
     """T steps as one node of the graph that keeps two bits for each value."""
 
@@ -195,25 +219,13 @@ class _Scan(torch.autograd.Function):
         ctx: Any, currents: Tensor, potential: Tensor, params: SurrogateParams
     ) -> tuple[Tensor, Tensor]:
         learn = any(ctx.needs_input_grad[:2])
-        spikes = torch.empty_like(currents)
         u = torch.empty_like(currents[0])
         u.copy_(potential)
-        passing = torch.empty_like(currents, dtype=torch.bool) if learn else None
-        for t in range(currents.shape[0]):
-            spike = spikes[t]
-            u.mul_(params.decay).add_(currents[t])
-            if params.kind == 'lif':
-                torch.gt(u, params.threshold, out=spike)
-                if passing is not None:
-                    torch.lt((u - params.threshold).abs_(), params.width, out=passing[t])
-                u.mul_(1 - spike)
-            else:
-                torch.clamp(u, 0, params.levels, out=spike)
-                if passing is not None:
-                    torch.eq(spike, u, out=passing[t])
-                u.sub_(spike.round_())
-                spike.div_(params.levels)
-        if passing is not None:
+        if supports(u):
+            spikes, passing = scan_forward(currents, u, params, learn)
+        else:
+            spikes, passing = _scan_plain(currents, u, params, learn)
+        if learn:
             fired = spikes != 0 if params.kind == 'lif' else passing
             ctx.save_for_backward(passing, fired)
             ctx.params = params

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from spikeseg_ros.spiking.surrogate import SurrogateParams
+
     Floats = npt.NDArray[np.float32]
     Bits16 = npt.NDArray[np.int16]
     Bools = npt.NDArray[np.bool_]
+
+
+_BLOCK = 4096  # values whose state stays in the cache while time runs
 
 
 @njit(nogil=True, cache=True)
@@ -54,6 +59,52 @@ def _count_half(x: Floats, levels: np.float32, table: Bits16, out: Bits16, passi
 def _pass(grad: Floats, passing: Bools, levels: np.float32, out: Floats) -> None:
     for i in range(grad.size):
         out[i] = grad[i] / levels if passing[i] else np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def _scan_lif(
+    x: Floats,
+    u: Floats,
+    decay: np.float32,
+    threshold: np.float32,
+    width: np.float32,
+    spikes: Floats,
+    passing: Bools,
+) -> None:
+    learn = passing.size > 0
+    for begin in range(0, u.size, _BLOCK):
+        end = min(begin + _BLOCK, u.size)
+        for t in range(x.shape[0]):
+            for i in range(begin, end):
+                v = u[i] * decay + x[t, i]
+                fired = v > threshold
+                spikes[t, i] = np.float32(1) if fired else np.float32(0)
+                u[i] = np.float32(0) if fired else v
+                if learn:
+                    passing[t, i] = abs(v - threshold) < width
+
+
+@njit(nogil=True, cache=True)
+def _scan_count(
+    x: Floats,
+    u: Floats,
+    decay: np.float32,
+    levels: np.float32,
+    spikes: Floats,
+    passing: Bools,
+) -> None:
+    learn = passing.size > 0
+    for begin in range(0, u.size, _BLOCK):
+        end = min(begin + _BLOCK, u.size)
+        for t in range(x.shape[0]):
+            for i in range(begin, end):
+                v = u[i] * decay + x[t, i]
+                clamped = min(max(v, np.float32(0)), levels)
+                count = np.rint(clamped)
+                spikes[t, i] = count / levels
+                u[i] = v - count
+                if learn:
+                    passing[t, i] = clamped == v
 
 
 def supports(x: Tensor) -> bool:
@@ -99,6 +150,39 @@ def count_forward(x: Tensor, levels: int, learn: bool, half: bool) -> tuple[Tens
     passing = torch.empty_like(x, dtype=torch.bool)
     _count_passing(values, top, _flat(spikes).numpy(), _flat(passing).numpy())
     return spikes, passing
+
+
+def scan_forward(
+    currents: Tensor, u: Tensor, params: SurrogateParams, learn: bool
+) -> tuple[Tensor, Tensor]:
+    """Advance neurons by T steps.
+
+    Args:
+        currents: Shape (T, ...), each step a tensor that `supports` takes.
+        u: Potentials in front of the first step, in the layout of a step; overwritten with those
+            behind the last one.
+        params: Parameters of the layer.
+        learn: Whether the second result is wanted; otherwise it is empty.
+
+    Returns:
+        Spikes and where a gradient passes, both of the shape of the currents.
+    """
+    spikes = torch.empty_like(currents)
+    passing = torch.empty_like(currents if learn else currents[:0], dtype=torch.bool)
+    x, out, state = _rows(currents.detach()), _rows(spikes), _flat(u).numpy()
+    mask, decay = _rows(passing), np.float32(params.decay)
+    if params.kind == 'lif':
+        threshold, width = np.float32(params.threshold), np.float32(params.width)
+        _scan_lif(x, state, decay, threshold, width, out, mask)
+    else:
+        _scan_count(x, state, decay, np.float32(params.levels), out, mask)
+    return spikes, passing
+
+
+def _rows(x: Tensor) -> npt.NDArray[Any]:
+    """Return the values of each step in the order of memory, shape (T, N), without a copy."""
+    flat = x if x.is_contiguous() else x.permute(0, 1, 3, 4, 2)
+    return flat.view(x.shape[0], x[0].numel() if len(x) else 0).numpy()
 
 
 def relaxed_forward(x: Tensor, levels: int, rounding: float) -> tuple[Tensor, Tensor]:
