@@ -24,14 +24,13 @@ from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.training.config import load_values
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.memory import keep_freed_memory
-from spikeseg_ros.training.segmentation_config import segmentation_config
+from spikeseg_ros.training.segmentation_config import RESUMABLE, segmentation_config
 from spikeseg_ros.training.segmentation_state import read_checkpoint
-from spikeseg_ros.training.segmentation_trainer import SegmentationTrainer, reestimate
+from spikeseg_ros.training.segmentation_trainer import SegmentationTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_REESTIMATE_IMAGES = 128
 _LOG_EVERY = 50
 
 
@@ -134,7 +133,9 @@ class _Run:
         trainer = self.trainer
         rounding = trainer.config.rounding_at(trainer.state.iteration)
         numbers = range(0, len(self.validation), every)
-        matrix = confusion(trainer.state.average, self.validation, trainer.size, numbers, rounding)
+        matrix = confusion(
+            trainer.state.average, self.validation, trainer.config.input_size, numbers, rounding
+        )
         self.scores.add(
             trainer.state.iteration,
             f'{self.epoch():.2f}',
@@ -147,17 +148,16 @@ class _Run:
         return matrix.miou
 
     def finish(self) -> float:
-        """Re-estimate the normalisation, validate on all images and write the weights."""
+        """Validate on all images and write the averaged weights."""
         trainer = self.trainer
         average = trainer.state.average
-        reestimate(average, trainer.dataset, trainer.size, _REESTIMATE_IMAGES)
         miou = self.validate(1)
         metadata = {
             'training': {
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in dataclasses.asdict(trainer.config).items()
             },
-            'size': list(trainer.size),
+            'size': list(trainer.config.input_size),
             'validation_miou': round(miou, 4),
         }
         data = trainer.dataset
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         '--resume', action='store_true', help='go on from the checkpoint in the output folder'
     )
     parser.add_argument(
-        '--iterations', type=int, help='length of the run; may also be changed when resuming'
+        '--iterations', type=int, help='length of the run; may be changed when resuming'
     )
     parser.add_argument('--train-split', default='train', help='split to learn from')
     parser.add_argument('--val-split', default='val', help='split to validate on')
@@ -228,16 +228,17 @@ def _trainer(
         msg = '--init and --resume exclude each other: a checkpoint holds its own weights.'
         raise TrainingError(msg)
     config, content = read_checkpoint(checkpoint)
+    if args.iterations is not None:
+        values['iterations'] = args.iterations
     asked = segmentation_config(values, config)
-    if dataclasses.replace(asked, iterations=config.iterations) != config:
-        changed = [name for name, value in values.items() if getattr(config, name) != value]
+    if asked.fixed() != config.fixed():
+        changed = [name for name, value in asked.fixed().items() if config.fixed()[name] != value]
         msg = (
             f'The checkpoint {str(checkpoint)!r} was made with other values of {changed!r}; a run '
-            'is resumed with the options it was started with (only --iterations may change).'
+            f'is resumed with the options it was started with (but {", ".join(RESUMABLE)}).'
         )
         raise TrainingError(msg)
-    if args.iterations is not None:
-        config = dataclasses.replace(config, iterations=args.iterations)
+    config = asked
     network = MfsSeg(config.network_config(len(dataset.classes)))
     trainer = SegmentationTrainer(config, dataset, network, device, workers)
     trainer.state.restore(checkpoint, content)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SCHEDULES = ('poly', 'hold')
 PRECISIONS = ('float32', 'bfloat16')
+# What may change when a run is resumed: its length, and how it is validated.
+RESUMABLE = ('iterations', 'validate_every', 'input_height', 'input_width')
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class SegmentationConfig:
         network: Options of the network that differ from the preset.
         height: Height of the training views [px].
         width: Width of the training views [px].
+        input_height: Height at which the trained network sees whole images [px]; 0 = height. With
+            views of many magnifications a larger one than that of the views may do better.
+        input_width: Width at which the trained network sees whole images [px]; 0 = width.
         batch: Images of an iteration.
         iterations: Length of the run; on it depend schedule and relaxation.
         rate: Largest learning rate of AdamW.
@@ -55,6 +60,8 @@ class SegmentationConfig:
     network: dict[str, Any] = field(default_factory=dict)
     height: int = 180
     width: int = 240
+    input_height: int = 0
+    input_width: int = 0
     batch: int = 8
     iterations: int = 20000
     rate: float = 3e-3
@@ -87,6 +94,8 @@ class SegmentationConfig:
         checks = {
             'height': 16 <= self.height <= 4096,
             'width': 16 <= self.width <= 4096,
+            'input_height': self.input_height == 0 or 16 <= self.input_height <= 4096,
+            'input_width': self.input_width == 0 or 16 <= self.input_width <= 4096,
             'batch': 1 <= self.batch <= 1024,
             'iterations': self.iterations >= 1,
             'rate': 0 < self.rate <= 1,
@@ -114,6 +123,11 @@ class SegmentationConfig:
                 msg = f'{name} is out of range: {getattr(self, name)!r}.'
                 raise TrainingError(msg)
 
+    def fixed(self) -> dict[str, Any]:
+        """Return the options that a run keeps to its end."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in RESUMABLE}
+
     def network_config(self, classes: int) -> MfsSegConfig:
         """Return the network for a number of classes.
 
@@ -121,6 +135,11 @@ class SegmentationConfig:
             MfsSegConfigError: The options do not fit.
         """
         return preset(self.preset, **{'classes': classes, **self.network})
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width at which the trained network sees whole images."""
+        return self.input_height or self.height, self.input_width or self.width
 
     @property
     def augmentation(self) -> Augmentation:

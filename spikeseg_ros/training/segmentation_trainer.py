@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikeseg_ros.datasets import SegmentationDataset, rgb_image
-from spikeseg_ros.evaluation.segmentation import as_input
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.segmentation_state import SegmentationState
@@ -20,9 +18,8 @@ from spikeseg_ros.training.views import Views
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.training.segmentation_config import SegmentationConfig
-
-_REESTIMATE_BATCH = 8
 
 
 def class_weights(dataset: SegmentationDataset, offset: float) -> Tensor:
@@ -71,34 +68,6 @@ def multi_scale_loss(
     return total
 
 
-def reestimate(
-    network: MfsSeg, dataset: SegmentationDataset, size: tuple[int, int], count: int
-) -> None:
-    """Measure the normalisation anew on plain images, for the weights and size at hand.
-
-    Args:
-        network: The network; is left in evaluation mode.
-        dataset: Where images come from; they are taken evenly.
-        size: Height and width at which the network will see images.
-        count: Number of images at most.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    network.train()
-    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    with torch.no_grad():
-        for begin in range(0, len(numbers), _REESTIMATE_BATCH):
-            chosen = numbers[begin : begin + _REESTIMATE_BATCH]
-            images = [as_input(network, rgb_image(dataset.sample(int(i))), size) for i in chosen]
-            network(torch.cat(images).contiguous(memory_format=torch.channels_last))
-    network.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
 class SegmentationTrainer:
     """Trains one network.
 
@@ -127,11 +96,6 @@ class SegmentationTrainer:
         self.state = SegmentationState(config, network.to(self.device))
         self.weights = class_weights(dataset, config.class_offset).to(self.device)
         self.views = Views(config, dataset, workers)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the training views."""
-        return self.config.height, self.config.width
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Return normalised views (B, C, H, W) and labels (B, H, W) of an iteration."""
