@@ -9,6 +9,7 @@ the raw events stand beside every method as the baseline to beat.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -162,31 +163,38 @@ def volume_counts(
     borders = [slices[0][0], *(end for _, end in slices)]
     edges = np.searchsorted(output.t, borders)
     limit = float(edges[-1] - edges[0]) / (len(slices) * width * height)
-    rows, columns = np.mgrid[0:height, 0:width]
     reach = np.arange(-radius, radius + 1)
     disc = int((reach[:, None] ** 2 + reach[None] ** 2 <= radius**2).sum())
     side = max(1, round(disc**0.5))
-    across = -(-width // side)
-    tile = (rows // side) * across + columns // side
-    whole = np.bincount(tile.ravel())
+    rows, columns = np.divmod(np.arange(width * height), width)
+    tile = (rows // side) * -(-width // side) + columns // side
+    whole = np.bincount(tile)
     tp = fn = tn = fp = 0
     for (begin, end), first, last in zip(slices, edges[:-1], edges[1:], strict=True):
-        x, y = output.x[first:last].astype(np.int64), output.y[first:last].astype(np.int64)
-        count = np.bincount(y * width + x, minlength=width * height).reshape(height, width)
-        covered = np.zeros((height, width), np.bool_)
-        for place in recording.places(begin, end):
-            inside = (columns - place[0]) ** 2 + (rows - place[1]) ** 2 <= radius**2
-            covered |= inside
-            positive = bool(count[inside].sum() > limit * np.count_nonzero(inside))
+        pixel = output.y[first:last].astype(np.int64) * width + output.x[first:last]
+        discs = [_disc(place, radius, width, height) for place in recording.places(begin, end)]
+        for inside in discs:
+            positive = bool(np.isin(pixel, inside).sum() > limit * len(inside))
             tp += positive
             fn += not positive
-        free = np.bincount(tile.ravel(), ~covered.ravel(), len(whole))
-        events = np.bincount(tile.ravel(), np.where(covered, 0, count).ravel(), len(whole))
+        covered = np.unique(np.concatenate([*discs, np.zeros(0, np.int64)]))
+        free = whole - np.bincount(tile[covered], minlength=len(whole))
+        outside = pixel[np.isin(pixel, covered, invert=True)]
+        events = np.bincount(tile[outside], minlength=len(whole))
         asked = 2 * free >= side * side
         dense = int((asked & (events > limit * free)).sum())
         fp += dense
         tn += int(asked.sum()) - dense
     return VolumeCounts(tp, fn, tn, fp)
+
+
+def _disc(place: tuple[float, float], radius: int, width: int, height: int) -> NDArray[np.int64]:
+    """Return the pixels y * width + x of a sensor within a radius of a place (x, y)."""
+    x, y = place
+    columns = np.arange(max(0, math.ceil(x - radius)), min(width, math.floor(x + radius) + 1))
+    rows = np.arange(max(0, math.ceil(y - radius)), min(height, math.floor(y + radius) + 1))
+    inside = (columns[None] - x) ** 2 + (rows[:, None] - y) ** 2 <= radius**2
+    return np.asarray((rows[:, None] * width + columns[None])[inside], np.int64)
 
 
 @dataclass(frozen=True)

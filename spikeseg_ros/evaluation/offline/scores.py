@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikeseg_ros.evaluation.metrics import InstanceMetrics, candidates, regions
+from spikeseg_ros.evaluation.metrics.errors import MetricError
 from spikeseg_ros.evaluation.metrics.tracks import TrackMetrics
+from spikeseg_ros.evaluation.offline.paths import PathScores
 from spikeseg_ros.evaluation.truth import TruthError, check_truth, load_truth
+from spikeseg_ros.evaluation.truth.ebssa import TrajectoryTruth
 from spikeseg_ros.extras import require
 
 if TYPE_CHECKING:
@@ -48,6 +51,9 @@ class Scores:
         self.mean_ious: list[float | None] = []
         self._instances = InstanceMetrics(MIN_EVENTS)
         self._tracks = TrackMetrics()
+        self._paths: PathScores | None = None
+        if isinstance(self.truth, TrajectoryTruth):
+            self._paths = PathScores(self.truth.recording)
         self._unlabelled = 0
 
     def check_size(self, replay: Replay) -> None:
@@ -87,6 +93,8 @@ class Scores:
                 f'truth {str(self.path)!r} has {self.truth.width}x{self.truth.height}.'
             )
             raise TruthError(msg)
+        if self._paths is not None:
+            self._paths.add(window, events)
         if not self.truth.covers(window.t_start, window.t_end):
             self._unlabelled += 1
             self.mean_ious.append(None)
@@ -113,7 +121,7 @@ class Scores:
         """Return all metrics.
 
         Raises:
-            TruthError: Not one window is labelled.
+            TruthError: Not one window is labelled, or the recording is too short.
         """
         if self._unlabelled == len(self.mean_ious):
             msg = (
@@ -121,13 +129,20 @@ class Scores:
                 'windows; give the truth of this recording, with times on the clock of the sensor.'
             )
             raise TruthError(msg)
-        return {
+        found = {
             'truth_sha256': content_hash(self.path),
             'truth_min_events': MIN_EVENTS,
             'unlabelled_windows': self._unlabelled,
             'instances': self._instances.result(),
             'tracks': self._tracks.result(),
         }
+        if self._paths is not None:
+            try:
+                found['volumes'] = self._paths.result()
+            except MetricError as err:
+                msg = f'The ground truth {str(self.path)!r} cannot be judged by: {err}'
+                raise TruthError(msg) from None
+        return found
 
 
 def content_hash(path: Path) -> str:

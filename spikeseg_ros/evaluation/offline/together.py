@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
+from spikeseg_ros.evaluation.offline.paths import over_recordings
 from spikeseg_ros.evaluation.offline.tables import FORMAT, read_summary, write_summary
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ def write_together(output: Path, names: Sequence[str]) -> None:
         'failed': [name for name in names if name not in found],
         **{key: sum(item[key] for item in found.values()) for key in _SUMS},
     }
+    volumes = [
+        item['metrics']['volumes']
+        for item in found.values()
+        if item['metrics'] and 'volumes' in item['metrics']
+    ]
+    if volumes:
+        tree['metrics'] = {'volumes': over_recordings(volumes)}
     write_summary(output / 'summary.json', tree)
     columns: list[str] = []
     for name in found:

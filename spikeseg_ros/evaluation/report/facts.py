@@ -39,11 +39,16 @@ _KNOWN: dict[str, tuple[str, str, bool]] = {
     'id_switches': ('Id switches', 'Times a true object changed its track id.', False),
     'miou': ('mIoU', 'Mean IoU over classes.', True),
     'pixel_accuracy': ('Pixel accuracy', 'Pixels with the right class.', True),
-    'sensitivity': ('Sensitivity', 'True volumes with an object inside.', True),
-    'specificity': ('Specificity', 'Empty volumes without an object.', True),
+    'sensitivity': ('Sensitivity', 'True volumes that are found.', True),
+    'specificity': ('Specificity', 'Empty volumes in which nothing is found.', True),
     'informedness': ('Informedness', 'Sensitivity plus specificity minus 1.', True),
+    'precision': ('Point precision', 'Objects at a labelled place.', True),
+    'recall': ('Point recall', 'Labelled places with an object.', True),
 }
-_HEADLINE = ('ap50', 'pq', 'event_iou', 'hota', 'miou', 'informedness')
+VOLUMES = 'volumes.'
+RAW_EVENTS = 'raw_events'
+POINTS = 'points'
+_HEADLINE = ('ap50', 'pq', 'event_iou', 'hota', 'miou', 'volumes.objects.3.informedness')
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,23 @@ def metrics(run: Run) -> list[Metric]:
     tree = run.get('metrics', dict)
     found = []
     for key, value in _leaves(tree or {}):
+        if key.startswith(VOLUMES) and key.count('.') < 3:
+            continue  # how they were counted
         title, meaning, better = _KNOWN.get(key.rsplit('.', 1)[-1], (key, '', None))
-        found.append(Metric(key, title, meaning, value, better))
+        found.append(Metric(key, _of_volumes(key, title), meaning, value, better))
     order = {name: place for place, name in enumerate(_KNOWN)}
     found.sort(key=lambda item: order.get(item.leaf, len(order)))
     return found
+
+
+def _of_volumes(key: str, title: str) -> str:
+    """Return the title of a metric; of one of the volumes with its radius and method."""
+    words = key.split('.')
+    if not key.startswith(VOLUMES):
+        return title
+    method = ' of raw events' if words[1] == RAW_EVENTS else ''
+    name = 'Point F1' if words[-1] == 'f1' else title
+    return f'{name}{method}, {words[2]} px'
 
 
 def _leaves(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:
@@ -184,7 +201,8 @@ def headline(run: Run) -> list[tuple[str, str, str]]:
     mean = run.get('energy.picojoule_per_window')
     if mean is not None:
         tiles.append(('Energy', picojoule(mean), 'per window, estimated'))
-    known = {item.leaf: item for item in metrics(run)}
+    known = {item.leaf: item for item in metrics(run) if not item.key.startswith(VOLUMES)}
+    known |= {item.key: item for item in metrics(run)}
     for name in _HEADLINE:
         if name in known:
             item = known[name]

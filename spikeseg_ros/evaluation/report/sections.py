@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikeseg_ros.evaluation.report import plots, svg
-from spikeseg_ros.evaluation.report.facts import energy_by_window, metrics
+from spikeseg_ros.evaluation.report.facts import VOLUMES, energy_by_window, metrics
 from spikeseg_ros.evaluation.report.page import (
     Markup,
     Section,
@@ -266,7 +266,7 @@ def _chip(track_id: int) -> Markup:
 
 def metrics_table(run: Run) -> Section | None:
     """Return the metrics against the ground truth; None without."""
-    found = metrics(run)
+    found = [item for item in metrics(run) if not item.key.startswith(VOLUMES)]
     if not found:
         return None
     rows = [(item.title, item.shown, item.meaning) for item in found if item.meaning]

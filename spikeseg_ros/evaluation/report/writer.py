@@ -24,6 +24,7 @@ from spikeseg_ros.evaluation.report.page import (
 )
 from spikeseg_ros.evaluation.report.run import load_runs, lookup
 from spikeseg_ros.evaluation.report.text import clean, escape, number, plural, seconds, short
+from spikeseg_ros.evaluation.report.volumes import volumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,8 @@ def write_report(run_dir: str | Path) -> Path:
         failed = lookup(summary, 'failed', list, folder / 'summary.json') or []
         for run in runs:
             save(run.path / NAME, render_run(run))
-        save(folder / NAME, render_overview(runs, failed))
+        judged = volumes(summary, folder / 'summary.json')
+        save(folder / NAME, render_overview(runs, failed, judged))
     return folder / NAME
 
 
@@ -64,6 +66,7 @@ def render_run(run: Run) -> str:
     found = [
         sections.windows(run),
         sections.metrics_table(run),
+        volumes(run.summary, run.path / 'summary.json'),
         sections.over_time(run),
         sections.track_table(run),
         sections.latency(run),
@@ -110,12 +113,15 @@ def _notes(run: Run) -> Section | None:
     return Section('notes', 'Missing files', body)
 
 
-def render_overview(runs: Sequence[Run], failed: Sequence[object]) -> str:
+def render_overview(
+    runs: Sequence[Run], failed: Sequence[object], judged: Section | None = None
+) -> str:
     """Return the page over several recordings.
 
     Args:
         runs: Their runs.
         failed: Names of recordings without results.
+        judged: Scores over all recordings.
     """
     known = {name for run in runs for name in _by_leaf(run)}
     names = [name for name in ('ap50', 'pq', 'hota', 'miou') if name in known]
@@ -140,6 +146,7 @@ def render_overview(runs: Sequence[Run], failed: Sequence[object]) -> str:
     headers = ('Recording', 'Length', 'Windows', 'Events', 'Objects', 'Tracks', 'Real time')
     table_of_all = table((*headers, *titles, ''), rows, range(1, 7 + len(names)), full=True)
     body = [Section('overview', 'Recordings', table_of_all)]
+    body += [judged] if judged is not None else []
     body += [_bag(place, run) for place, run in enumerate(runs, start=1)]
     if runs:
         body.append(settings.configuration(runs[0]))
