@@ -208,7 +208,8 @@ def active_cells(kept: NDArray[np.bool_]) -> tuple[int, NDArray[np.int64], NDArr
 
 def _dbscan_image(counts: NDArray[np.int32], eps: float, min_events: int) -> NDArray[np.int32]:
     """Return the cluster of every pixel, -1 for none, shape (H, W)."""
-    return grid_dbscan(counts[None], eps, min_events, (1.0, 1.0, 1.0))[0]
+    image: NDArray[np.int32] = grid_dbscan(counts[None], eps, min_events, (1.0, 1.0, 1.0))[0]
+    return image
 
 
 # Makers of baselines from settings.

@@ -15,7 +15,7 @@ import numpy as np
 from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.benchmarks.errors import BenchmarkError
 from spikeseg_ros.evaluation.benchmarks.judging import Judgement
-from spikeseg_ros.evaluation.benchmarks.rows import choose_rows
+from spikeseg_ros.evaluation.benchmarks.rows import NAMES, choose_rows
 from spikeseg_ros.evaluation.benchmarks.runs import (
     RecordedUnit,
     Unit,
@@ -97,7 +97,7 @@ def davis_events(argv: Sequence[str]) -> int:
         camera = {
             item.name: {
                 'background_share': share,
-                'camera': 'at rest' if share < REST_SHARE else 'moving',
+                'camera': 'camera at rest' if share < REST_SHARE else 'camera moving',
             }
             for item, share in zip(items, shares, strict=True)
         }
@@ -132,7 +132,8 @@ def judge(
         items: The sequences.
         rows: The methods.
         workers: Processes.
-        groups: Subset of a set by name of the sequence; each is judged as a set of its own too.
+        groups: Subset by name of the sequence. Where they are given, each subset and each
+            sequence is judged on its own too.
 
     Returns:
         Results (methods, sets, subsets, sequences), and times.
@@ -140,32 +141,31 @@ def judge(
     units = [Unit(item, row) for item in items for row in rows]
     outcomes = in_order(run_unit, units, workers, [unit.weight for unit in units], 'methods')
     sums: dict[tuple[str, str, str], Judgement] = {}
-    sequences: dict[str, dict[str, Any]] = {}
     seconds: dict[str, list[float]] = {}
     for unit, outcome in zip(units, outcomes, strict=True):
         item, row = unit.item, unit.row
-        table = sequences.setdefault(item.set, {}).setdefault(item.name, {})
-        table[row.name] = outcome.judgement.result()
         seconds.setdefault(f'{row.name}: {item.set}', []).extend(outcome.seconds)
         keys = [('sets', item.set, row.name)]
         if groups:
             keys.append(('subsets', groups[item.name], row.name))
+            keys.append(('sequences', item.name, row.name))
         for key in keys:
             if key in sums:
                 sums[key].merge(outcome.judgement)
             else:
                 sums[key] = copy.deepcopy(outcome.judgement)
+    names = sorted({item.set for item in items})
     results: dict[str, Any] = {
         'methods': {
             row.name: {
                 'title': row.title,
-                'settings': {name: row.settings(name) for name in sequences},
+                'settings': {name: row.settings(name) for name in names},
             }
             for row in rows
         },
         'sets': {},
         'subsets': {},
-        'sequences': sequences,
+        'sequences': {},
     }
     for (part, name, row_name), judgement in sums.items():
         results[part].setdefault(name, {})[row_name] = judgement.result()
@@ -186,7 +186,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         nargs='+',
         default=[],
         metavar='NAME',
-        help='rows of the table; all if left out',
+        help=f'rows of the table ({", ".join(NAMES)}); all but the ablations if left out',
     )
     return known
 

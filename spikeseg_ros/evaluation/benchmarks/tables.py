@@ -39,7 +39,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     titles: dict[str, str] = {name: m['title'] for name, m in results['methods'].items()}
     sets: dict[str, dict[str, dict[str, float]]] = results['sets']
     parts = [f'AP50 / HOTA, mean over the sets and set by set ({_amount(sets)}):', '']
-    parts += _overview(sets, titles)
+    parts += _overview(sets, results.get('subsets', {}), titles)
     for name, rows in sets.items():
         parts += ['', f'### {name}', '']
         parts += _table(rows, titles, _COLUMNS, signed=('count_error',))
@@ -71,17 +71,19 @@ def _amount(sets: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def _overview(
-    sets: Mapping[str, Mapping[str, Mapping[str, float]]], titles: Mapping[str, str]
+    sets: Mapping[str, Mapping[str, Mapping[str, float]]],
+    subsets: Mapping[str, Mapping[str, Mapping[str, float]]],
+    titles: Mapping[str, str],
 ) -> list[str]:
     """Return the rows of the table over all sets; the best value of a column is bold."""
     shown: list[dict[str, tuple[float, float]]] = [
         {name: (rows[name]['ap50'], rows[name]['hota']) for name in titles}
-        for rows in sets.values()
+        for rows in (*sets.values(), *subsets.values())
     ]
-    headings = list(sets)
-    if len(shown) > 1:
+    headings = [*sets, *subsets]
+    if len(sets) > 1:
         mean = {
-            name: tuple(sum(column[name][k] for column in shown) / len(shown) for k in (0, 1))
+            name: tuple(sum(column[name][k] for column in shown) / len(sets) for k in (0, 1))
             for name in titles
         }
         shown.insert(0, mean)  # type: ignore[arg-type]
