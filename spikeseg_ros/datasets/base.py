@@ -109,11 +109,16 @@ def open_dataset(path: str | Path, split: str) -> SegmentationDataset:
         from spikeseg_ros.datasets.dsec import DsecSemantic
 
         return DsecSemantic(root, split)
+    if any(root.glob('*/masks')):
+        from spikeseg_ros.datasets.clips import SimulatedClips
+
+        return SimulatedClips(root, split)
     found = sorted(entry.name for entry in root.iterdir())[:8]
     msg = (
         f'{str(root)!r} holds no data set of a known layout with a split {split!r}: '
         f'{split}/images and {split}/labels (CamVid), labels/{split} and events/{split} or '
-        f'dir*/segmentation_masks (DDD17), {split}/*/events/left/events.h5 (DSEC-Semantic); '
+        f'dir*/segmentation_masks (DDD17), {split}/*/events/left/events.h5 (DSEC-Semantic), '
+        f'*/images and */masks (clips for simulated events); '
         f'found: {", ".join(found)}.'
     )
     raise DatasetError(msg)

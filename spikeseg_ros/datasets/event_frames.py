@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
 from spikeseg_ros.datasets.base import DatasetError
@@ -73,3 +74,25 @@ def count_frames(
     begin = end - framing.window
     volume = bin_events(events, begin, end, framing.steps, *size, mode='count')
     return np.ascontiguousarray(volume.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def resized_frames(frames: npt.NDArray[np.number], size: tuple[int, int]) -> Floats:
+    """Return event frames at another size, shape (T, C, *size).
+
+    Where several pixels become one their events are summed; where one becomes several its events
+    are seen in all of them.
+
+    Args:
+        frames: Counts of events, shape (T, C, H, W).
+        size: Height and width.
+    """
+    steps, channels, height, width = frames.shape
+    if (height, width) == size:
+        return frames.astype(np.float32, copy=False)
+    flat = frames.reshape(steps * channels, height, width).astype(np.float32)
+    ratio = max(height * width / (size[0] * size[1]), 1.0)
+    how = cv2.INTER_AREA if ratio > 1 else cv2.INTER_NEAREST_EXACT
+    shape = (size[1], size[0])
+    small = [cv2.resize(item, shape, interpolation=how) for item in flat]
+    counts = np.rint(np.stack(small) * np.float32(ratio)) if ratio > 1 else np.stack(small)
+    return counts.reshape(steps, channels, *size).astype(np.float32)

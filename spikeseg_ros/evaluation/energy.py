@@ -160,9 +160,7 @@ class EnergyProbe:
     def __enter__(self) -> EnergyProbe:
         """Begin to listen."""
         for unit, name in self._names.items():
-            # A unit without neurons of its own reads binary spikes or real values.
-            levels = 1 if unit.neurons is None else unit.neurons.params.sub_steps
-            listener = _Listener(name, unit.real, levels, self._layers)
+            listener = _Listener(name, unit.levels, self._layers)
             self._handles.append(unit.conv.register_forward_hook(listener))
         return self
 
@@ -182,13 +180,13 @@ class EnergyProbe:
 class _Listener:
     """A forward hook of one convolution."""
 
-    def __init__(self, name: str, real: bool, levels: int, layers: list[LayerEnergy]) -> None:
-        self._name, self._real, self._levels, self._layers = name, real, levels, layers
+    def __init__(self, name: str, levels: int | None, layers: list[LayerEnergy]) -> None:
+        self._name, self._levels, self._layers = name, levels, layers
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
         x = inputs[0].detach()
-        rate = None if self._real else float(x.double().mean()) * self._levels
+        rate = None if self._levels is None else float(x.double().mean()) * self._levels
         active = float((x != 0).double().mean())
         macs = float(conv_macs(module, x, output))
         self._layers.append(LayerEnergy(self._name, macs, rate, active))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from spikeseg_ros.datasets import rgb_image
+from spikeseg_ros.datasets.event_frames import resized_frames
 from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
 
 if TYPE_CHECKING:
@@ -19,35 +19,48 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from spikeseg_ros.datasets import SegmentationDataset
+    from spikeseg_ros.datasets.base import Array
     from spikeseg_ros.models.mfs_seg import MfsSeg
 
     Bytes = npt.NDArray[np.uint8]
 
 
-def as_input(network: MfsSeg, image: Bytes, size: tuple[int, int]) -> torch.Tensor:
-    """Return an RGB image (H, W, 3) as a normalised batch of one at a size, on its device."""
+def as_input(network: MfsSeg, image: Array, size: tuple[int, int]) -> torch.Tensor:
+    """Return one sample as the network wants it, at a size, on the network's device.
+
+    Args:
+        network: The network.
+        image: RGB image (H, W, 3), uint8; or event frames (T, C, H, W).
+        size: Height and width.
+
+    Returns:
+        Shape (1, 3, *size), or (T, 1, C, *size).
+    """
+    device = next(network.parameters()).device
+    if image.ndim == 4:
+        frames = np.ascontiguousarray(resized_frames(image, size))
+        return network.spikes(torch.from_numpy(frames).to(device).unsqueeze(1))
     if image.shape[:2] != size:
         shrink = image.shape[0] > size[0]
         how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        image = np.asarray(
-            cv2.resize(image, (size[1], size[0]), interpolation=how), dtype=np.uint8
-        )
-    device = next(network.parameters()).device
+        shape = (size[1], size[0])
+        image = np.asarray(cv2.resize(image, shape, interpolation=how), dtype=np.uint8)
     return network.normalised(torch.from_numpy(image).to(device).permute(2, 0, 1).unsqueeze(0))
 
 
-def predict(network: MfsSeg, image: Bytes, size: tuple[int, int], rounding: float = 1.0) -> Bytes:
-    """Return the class of each pixel of an RGB image, shape (H, W).
+def predict(network: MfsSeg, image: Array, size: tuple[int, int], rounding: float = 1.0) -> Bytes:
+    """Return the class of each pixel of a sample, shape (H, W).
 
     Args:
         network: A network in evaluation mode.
-        image: Shape (H, W, 3).
+        image: RGB image (H, W, 3), uint8; or event frames (T, C, H, W).
         size: Height and width at which the network sees it.
         rounding: See `MfsSeg.forward`.
     """
+    shape = image.shape[-2:] if image.ndim == 4 else image.shape[:2]
     with torch.inference_mode():
         logits = network(as_input(network, image, size), rounding=rounding).logits[-1]
-        full = F.interpolate(logits, image.shape[:2], mode='bilinear', align_corners=False)
+        full = F.interpolate(logits, shape, mode='bilinear', align_corners=False)
         classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
     return classes
 
@@ -63,7 +76,7 @@ def confusion(
 
     Args:
         network: A network in evaluation mode.
-        dataset: Labelled images.
+        dataset: Labelled images or event frames.
         size: Height and width at which the network sees them; labels stay as they are.
         numbers: Samples to take; all where None.
         rounding: See `MfsSeg.forward`.
@@ -71,5 +84,5 @@ def confusion(
     matrix = ConfusionMatrix(dataset.classes, dataset.ignore)
     for number in range(len(dataset)) if numbers is None else numbers:
         sample = dataset.sample(number)
-        matrix.add(predict(network, rgb_image(sample), size, rounding), sample.label)
+        matrix.add(predict(network, sample.image, size, rounding), sample.label)
     return matrix

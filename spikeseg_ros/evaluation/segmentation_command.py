@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from spikeseg_ros.cli import parser
-from spikeseg_ros.datasets import DatasetError, SegmentationDataset, open_dataset, rgb_image
+from spikeseg_ros.datasets import DatasetError, SegmentationDataset, open_dataset
 from spikeseg_ros.evaluation.energy import (
     AC_PICOJOULE,
     MAC_PICOJOULE,
@@ -101,7 +101,7 @@ def _energy(
     """Return the mean energy over images that are spread evenly over a split."""
     numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     network = weights.network.folded()
-    images = (rgb_image(dataset.sample(int(number))) for number in numbers)
+    images = (dataset.sample(int(number)).image for number in numbers)
     return measure_energy(network, (as_input(network, image, size) for image in images))
 
 

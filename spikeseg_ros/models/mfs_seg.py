@@ -66,6 +66,11 @@ class MfsSeg(nn.Module):
         std = torch.tensor(self.config.std, device=images.device).view(1, -1, 1, 1)
         return (images.float() / 255 - mean) / std
 
+    def spikes(self, frames: Tensor) -> Tensor:
+        """Return counts of events as the spikes that a network for events wants, 0 .. 1."""
+        levels = self.config.params.sub_steps
+        return frames.clamp(0, levels) / levels
+
     def forward(
         self,
         x: Tensor,

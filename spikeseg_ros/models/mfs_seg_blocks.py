@@ -116,8 +116,7 @@ class Unit(nn.Module):
         transposed: Upsample by `stride` with a transposed convolution instead.
 
     Attributes:
-        real: Whether the convolution sees real values; False also for a unit without neurons of
-            its own that is given spikes.
+        levels: Spike count that an input of 1 stands for; None where the input is real.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class Unit(nn.Module):
     ) -> None:
         super().__init__()
         self.neurons = None if params is None else Neurons(params)
-        self.real = params is None
+        self.levels = None if params is None else params.sub_steps
         kind: type[nn.Conv2d | nn.ConvTranspose2d] = (
             nn.ConvTranspose2d if transposed else nn.Conv2d
         )

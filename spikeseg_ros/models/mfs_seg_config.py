@@ -26,6 +26,7 @@ class MfsSegConfig:
             'mimo' (three inputs and outputs at 1/4, 1/2, 1/1, as published for MFS-Seg).
         classes: Number of classes.
         input_channels: Channels of the image or of an event frame.
+        events: Whether the input is event frames, which are spikes like those of the neurons.
         widths: Maps of each level, the finest first; 4 for 'ushape', 3 for 'mimo'.
         depths: Residual blocks of each level on the way down.
         block: 'rep' (two dense 3 x 3 convolutions) or 'dw' (EFS-Res, depthwise-separable).
@@ -36,13 +37,14 @@ class MfsSegConfig:
         steps: Time steps of an image (T); event input brings its own number.
         decay: Share of the potential that is left in the next step.
         threshold: Threshold of 'lif'.
-        mean: Mean of each input channel on a scale of 0 .. 1, taken off images.
-        std: Scale of each input channel.
+        mean: Mean of each channel of an image on a scale of 0 .. 1; not used for events.
+        std: Scale of each channel of an image; not used for events.
     """
 
     architecture: str = 'ushape'
     classes: int = 11
     input_channels: int = 3
+    events: bool = False
     widths: tuple[int, ...] = (24, 48, 72, 80)
     depths: tuple[int, ...] = (1, 2, 3, 3)
     block: str = 'rep'
@@ -74,8 +76,9 @@ class MfsSegConfig:
             'expansion': 1 <= self.expansion <= 16,
             'dilations': bool(self.dilations) and all(1 <= d <= 16 for d in self.dilations),
             'steps': 1 <= self.steps <= 64,
-            'mean': len(self.mean) == self.input_channels,
-            'std': len(self.std) == self.input_channels and all(s > 0 for s in self.std),
+            'mean': self.events or len(self.mean) == self.input_channels,
+            'std': self.events
+            or (len(self.std) == self.input_channels and all(s > 0 for s in self.std)),
         }
         for name, good in checks.items():
             if not good:

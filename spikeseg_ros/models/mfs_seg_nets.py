@@ -80,6 +80,8 @@ class UShape(nn.Module):
         gain = GAIN[params.kind]
         last = len(widths) - 1
         self.stem = Unit(config.input_channels, widths[0], 3, None, stride=2, gain=gain)
+        if config.events:
+            self.stem.levels = params.sub_steps
         self.down = nn.ModuleList(
             Unit(widths[i], widths[i + 1], 3, params, stride=2, gain=gain) for i in range(last)
         )
@@ -157,7 +159,7 @@ class _Fam(nn.Module):
         binary = params._replace(levels=1)
         self.left, self.right = Neurons(binary), Neurons(binary)
         self.unit = Unit(width, width, 3, None, gain=GAIN[params.kind])
-        self.unit.real = False
+        self.unit.levels = 1
 
     def forward(self, a: Tensor, z: Tensor, run: Pass) -> Tensor:
         both = self.left(a, run) * self.right(z, run)
@@ -204,7 +206,11 @@ class Mimo(nn.Module):
                 Unit(w2, w3, 3, params, stride=2, gain=gain),
             ]
         )
-        self.scm = nn.ModuleList([_Scm(channels, w2, params), _Scm(channels, w3, params)])
+        sides = [_Scm(channels, w2, params), _Scm(channels, w3, params)]
+        self.scm = nn.ModuleList(sides)
+        if config.events:
+            for reader in (self.stem, *(side.first for side in sides)):
+                reader.levels = params.sub_steps
         self.fam = nn.ModuleList([_Fam(w2, params), _Fam(w3, params)])
         self.encoder = nn.ModuleList(
             [Group(config, w1, n1), Group(config, w2, n2), Group(config, w3, n3)]

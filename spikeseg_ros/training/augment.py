@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random views of labelled images: scale, crop, flip and colour. A pure function of its seed."""
+"""Random views of labelled images and event frames: a pure function of their seed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from spikeseg_ros.datasets.event_frames import resized_frames
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float32]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -33,6 +36,20 @@ class Augmentation(NamedTuple):
     aspect: float = 0.1
     flip: bool = True
     color: float = 1.0
+
+
+class _Cut(NamedTuple):
+    """A random cut of an image: rows and columns taken, and where they come to lie in the view."""
+
+    source: tuple[slice, slice]
+    target: tuple[slice, slice]
+    shrinks: bool
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width of what is seen."""
+        rows, columns = self.target
+        return rows.stop - rows.start, columns.stop - columns.start
 
 
 def random_view(
@@ -56,32 +73,85 @@ def random_view(
     Returns:
         View, shape (*size, 3), and its label, shape size.
     """
-    height, width = label.shape
+    cut = _random_cut(label.shape, size, settings, rng)
+    smooth = cv2.INTER_AREA if cut.shrinks else cv2.INTER_LINEAR
+    seen = np.asarray(
+        cv2.resize(image[cut.source], cut.inner[::-1], interpolation=smooth), dtype=np.uint8
+    )
+    view = np.empty((*size, 3), dtype=np.uint8)
+    view[:] = cv2.mean(image)[:3]
+    view[cut.target] = recolored(seen, settings.color, rng)
+    target = _cut_label(label, cut, size, ignore)
+    if settings.flip and rng.random() < 0.5:
+        view, target = view[:, ::-1], target[:, ::-1]
+    return np.ascontiguousarray(view), np.ascontiguousarray(target)
+
+
+def random_event_view(
+    frames: Floats,
+    label: Bytes,
+    size: tuple[int, int],
+    ignore: int,
+    settings: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[Floats, Bytes]:
+    """Cut a random view out of labelled event frames; colours do not apply.
+
+    Args:
+        frames: Counts of events, shape (T, C, H, W).
+        label: Classes, shape (H, W).
+        size: Height and width of the view.
+        ignore: Label of what lies outside of the frames.
+        settings: Ranges of the changes.
+        rng: Source of all random numbers.
+
+    Returns:
+        View, shape (T, C, *size), and its label, shape size.
+    """
+    cut = _random_cut(label.shape, size, settings, rng)
+    view = np.zeros((*frames.shape[:2], *size), dtype=np.float32)
+    view[:, :, cut.target[0], cut.target[1]] = resized_frames(
+        frames[:, :, cut.source[0], cut.source[1]], cut.inner
+    )
+    target = _cut_label(label, cut, size, ignore)
+    if settings.flip and rng.random() < 0.5:
+        view, target = view[..., ::-1], target[:, ::-1]
+    return np.ascontiguousarray(view), np.ascontiguousarray(target)
+
+
+def _random_cut(
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    settings: Augmentation,
+    rng: np.random.Generator,
+) -> _Cut:
+    """Choose magnification, stretch and place."""
+    height, width = shape
     scale = math.exp(rng.uniform(math.log(settings.scale_min), math.log(settings.scale_max)))
     stretch = math.exp(rng.uniform(-settings.aspect, settings.aspect) / 2)
     # Rows and columns of the image that the view shows; more than there are when zoomed out.
     rows, y = _span(height, height / (scale * stretch), rng)
     columns, x = _span(width, width * stretch / scale, rng)
-    top, bottom = max(0, y), min(height, y + rows)
-    left, right = max(0, x), min(width, x + columns)
     down, across = size[0] / rows, size[1] / columns
-    y0, y1 = round((top - y) * down), round((bottom - y) * down)
-    x0, x1 = round((left - x) * across), round((right - x) * across)
-    inner = (max(x1 - x0, 1), max(y1 - y0, 1))
-    smooth = cv2.INTER_AREA if down < 1 else cv2.INTER_LINEAR
-    seen = np.asarray(
-        cv2.resize(image[top:bottom, left:right], inner, interpolation=smooth), dtype=np.uint8
-    )
-    marks = cv2.resize(label[top:bottom, left:right], inner, interpolation=cv2.INTER_NEAREST_EXACT)
-    view = np.empty((*size, 3), dtype=np.uint8)
-    view[:] = cv2.mean(image)[:3]
+    vertical = _axis(y, rows, height, down)
+    horizontal = _axis(x, columns, width, across)
+    return _Cut((vertical[0], horizontal[0]), (vertical[1], horizontal[1]), down < 1)
+
+
+def _axis(begin: int, count: int, length: int, factor: float) -> tuple[slice, slice]:
+    """Return what is taken along one axis, and where it comes to lie."""
+    first, last = max(0, begin), min(length, begin + count)
+    start, stop = round((first - begin) * factor), round((last - begin) * factor)
+    return slice(first, last), slice(start, max(stop, start + 1))
+
+
+def _cut_label(label: Bytes, cut: _Cut, size: tuple[int, int], ignore: int) -> Bytes:
+    """Return the label of a view."""
     target = np.full(size, ignore, dtype=np.uint8)
-    place = np.s_[y0 : y0 + inner[1], x0 : x0 + inner[0]]
-    view[place] = recolored(seen, settings.color, rng)
-    target[place] = marks
-    if settings.flip and rng.random() < 0.5:
-        view, target = view[:, ::-1], target[:, ::-1]
-    return np.ascontiguousarray(view), np.ascontiguousarray(target)
+    target[cut.target] = cv2.resize(
+        label[cut.source], cut.inner[::-1], interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return target
 
 
 def _span(length: int, wanted: float, rng: np.random.Generator) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.memory import keep_freed_memory
 from spikeseg_ros.training.segmentation_config import RESUMABLE, segmentation_config
 from spikeseg_ros.training.segmentation_state import read_checkpoint
-from spikeseg_ros.training.segmentation_trainer import SegmentationTrainer
+from spikeseg_ros.training.segmentation_trainer import SegmentationTrainer, network_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,10 +217,10 @@ def _trainer(
             values['iterations'] = args.iterations
         config = segmentation_config(values)
         network = load_mfs_seg(args.init).network if args.init else None
-        if network is not None and network.config != config.network_config(len(dataset.classes)):
+        if network is not None and network.config != network_config(config, dataset):
             msg = (
                 f'{args.init!r} holds the network {network.config}, the options ask for '
-                f'{config.network_config(len(dataset.classes))}; let preset and network agree.'
+                f'{network_config(config, dataset)}; let preset and network agree.'
             )
             raise TrainingError(msg)
         return SegmentationTrainer(config, dataset, network, device, workers)
@@ -239,7 +239,7 @@ def _trainer(
         )
         raise TrainingError(msg)
     config = asked
-    network = MfsSeg(config.network_config(len(dataset.classes)))
+    network = MfsSeg(network_config(config, dataset))
     trainer = SegmentationTrainer(config, dataset, network, device, workers)
     trainer.state.restore(checkpoint, content)
     return trainer

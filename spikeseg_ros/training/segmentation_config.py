@@ -7,7 +7,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from spikeseg_ros.models.mfs_seg_config import MfsSegConfig, preset
 from spikeseg_ros.training.augment import Augmentation
 from spikeseg_ros.training.errors import TrainingError
 
@@ -127,14 +126,6 @@ class SegmentationConfig:
         """Return the options that a run keeps to its end."""
         values = dataclasses.asdict(self)
         return {name: value for name, value in values.items() if name not in RESUMABLE}
-
-    def network_config(self, classes: int) -> MfsSegConfig:
-        """Return the network for a number of classes.
-
-        Raises:
-            MfsSegConfigError: The options do not fit.
-        """
-        return preset(self.preset, **{'classes': classes, **self.network})
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeseg_ros.models.mfs_seg import MfsSeg
+from spikeseg_ros.models.mfs_seg_config import MfsSegConfig, preset
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.segmentation_state import SegmentationState
 from spikeseg_ros.training.views import Views
@@ -68,6 +69,20 @@ def multi_scale_loss(
     return total
 
 
+def network_config(config: SegmentationConfig, dataset: SegmentationDataset) -> MfsSegConfig:
+    """Return the network for the classes and the kind of input of a data set.
+
+    Raises:
+        MfsSegConfigError: The options do not fit.
+    """
+    shape = dataset.sample(0).image.shape
+    events: dict[str, Any] = {}
+    if len(shape) == 4:
+        events = {'events': True, 'input_channels': shape[1]}
+    values = {'classes': len(dataset.classes), **events, **config.network}
+    return preset(config.preset, **values)
+
+
 class SegmentationTrainer:
     """Trains one network.
 
@@ -92,16 +107,17 @@ class SegmentationTrainer:
         self.device = torch.device(device)
         if network is None:
             torch.manual_seed(config.seed)
-            network = MfsSeg(config.network_config(len(dataset.classes)))
+            network = MfsSeg(network_config(config, dataset))
         self.state = SegmentationState(config, network.to(self.device))
         self.weights = class_weights(dataset, config.class_offset).to(self.device)
         self.views = Views(config, dataset, workers)
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return normalised views (B, C, H, W) and labels (B, H, W) of an iteration."""
-        images, labels = self.views.batch(iteration)
-        images = self.state.network.normalised(images.to(self.device))
-        return images, labels.to(self.device).long()
+        """Return the network's input and labels (B, H, W) of an iteration."""
+        views, labels = self.views.batch(iteration)
+        views, network = views.to(self.device), self.state.network
+        inputs = network.spikes(views) if views.ndim == 5 else network.normalised(views)
+        return inputs, labels.to(self.device).long()
 
     def step(self) -> float:
         """Run one iteration and return its loss.

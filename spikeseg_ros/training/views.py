@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from spikeseg_ros.datasets import SegmentationDataset, rgb_image
-from spikeseg_ros.training.augment import random_view
+from spikeseg_ros.training.augment import random_event_view, random_view
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from spikeseg_ros.datasets.base import Array
     from spikeseg_ros.training.segmentation_config import SegmentationConfig
 
     Bytes = npt.NDArray[np.uint8]
@@ -41,7 +42,7 @@ class Views:
         self.config, self.dataset = config, dataset
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
         self._pool = ThreadPoolExecutor(workers) if workers else None
-        self._ahead: dict[int, list[Future[tuple[Bytes, Bytes]]]] = {}
+        self._ahead: dict[int, list[Future[tuple[Array, Bytes]]]] = {}
 
     def number(self, position: int) -> int:
         """Return the sample at a position of the endless sequence of shuffled epochs."""
@@ -52,7 +53,12 @@ class Views:
         return int(self._order[1][place])
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return views (B, 3, H, W) and labels (B, H, W) of an iteration, both uint8."""
+        """Return views and labels of an iteration.
+
+        Returns:
+            Images (B, 3, H, W), uint8, or event frames (T, B, C, H, W), float32; and labels
+            (B, H, W), uint8.
+        """
         if self._pool is None:
             pairs = [self._view(*item) for item in self._items(iteration)]
         else:
@@ -63,22 +69,23 @@ class Views:
                     ]
             pairs = [future.result() for future in self._ahead.pop(iteration)]
         views, labels = zip(*pairs, strict=True)
+        marks = torch.from_numpy(np.stack(labels))
+        if views[0].ndim == 4:
+            return torch.from_numpy(np.stack(views, axis=1)), marks
         # Channels lie last already, which is the order the convolutions want.
-        images = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(np.stack(labels))
+        return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), marks
 
     def _items(self, iteration: int) -> list[tuple[int, int]]:
         """Return position and sample of each view of a batch."""
         size = self.config.batch
         return [(k, self.number(k)) for k in range(iteration * size, (iteration + 1) * size)]
 
-    def _view(self, position: int, number: int) -> tuple[Bytes, Bytes]:
+    def _view(self, position: int, number: int) -> tuple[Array, Bytes]:
         config, sample = self.config, self.dataset.sample(number)
-        return random_view(
-            rgb_image(sample),
-            sample.label,
-            (config.height, config.width),
-            self.dataset.ignore,
-            config.augmentation,
-            np.random.default_rng([config.seed, _VIEW, position]),
-        )
+        size, ignore = (config.height, config.width), self.dataset.ignore
+        rng = np.random.default_rng([config.seed, _VIEW, position])
+        if sample.image.ndim == 4:
+            frames = np.asarray(sample.image, np.float32)
+            return random_event_view(frames, sample.label, size, ignore, config.augmentation, rng)
+        image = rgb_image(sample)
+        return random_view(image, sample.label, size, ignore, config.augmentation, rng)

@@ -89,6 +89,21 @@ def test_every_layer_appears_once_and_only_the_image_costs_macs() -> None:
         assert real == expected[architecture]
 
 
+def test_events_cost_accumulates_only() -> None:
+    network = tiny_events()
+    frames = torch.randint(0, 7, (3, 1, 2, 32, 32)).float()
+    report = measure_energy(network, [network.spikes(frames)])
+    stem = layers_of(report)['stem']
+    assert report.macs == 0
+    assert stem.macs == 3 * 16 * 16 * 8 * 2 * 9
+    assert stem.acs == pytest.approx(float(frames.clamp(0, 4).mean()) * stem.macs)
+
+
+def tiny_events() -> MfsSeg:
+    torch.manual_seed(1)
+    return MfsSeg(preset('base', **{**TINY, 'events': True, 'input_channels': 2})).eval()
+
+
 def test_steps_are_counted_once() -> None:
     frame = torch.randn(1, 3, 32, 32)
     one = layers_of(measure_energy(tiny(neuron='lif', steps=1), [frame]))

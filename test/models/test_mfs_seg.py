@@ -83,6 +83,24 @@ def test_convolutions_see_only_spikes_but_the_first_of_each_scale(
 
 
 @pytest.mark.parametrize('architecture', ['ushape', 'mimo'])
+@pytest.mark.parametrize('neuron', ['integer', 'lif'])
+def test_a_network_for_events_sees_nothing_but_spikes(architecture: str, neuron: str) -> None:
+    torch.manual_seed(5)
+    changes = {**TINY[architecture], 'neuron': neuron, 'events': True, 'input_channels': 2}
+    network = MfsSeg(preset('base', **changes)).eval()
+    seen: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    frames = torch.randint(0, 7, (3, 2, 2, 24, 32)).float()
+    network(network.spikes(frames))
+    for x in seen:
+        counts = x.detach() * (4 if neuron == 'integer' else 1)
+        assert torch.equal(counts, counts.round())
+        assert 0 <= float(counts.min()) <= float(x.detach().max()) <= 1
+
+
+@pytest.mark.parametrize('architecture', ['ushape', 'mimo'])
 def test_outputs_lie_at_the_scales_that_are_promised(architecture: str) -> None:
     network = tiny(architecture)
     shapes = [tuple(item.shape) for item in network(torch.randn(2, 3, 48, 64)).logits]

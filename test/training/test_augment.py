@@ -6,7 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikeseg_ros.training.augment import Augmentation, random_view, recolored
+from spikeseg_ros.training.augment import (
+    Augmentation,
+    random_event_view,
+    random_view,
+    recolored,
+)
 
 PLAIN = Augmentation(scale_min=1, scale_max=1, aspect=0, flip=False, color=0)
 
@@ -70,3 +75,18 @@ def test_colours_change_within_bounds() -> None:
     difference = np.abs(changed.astype(int) - image).mean()
     assert 1 < difference < 90
     assert recolored(image, 0.0, np.random.default_rng(1)) is image
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_events_stay_with_their_labels(seed: int) -> None:
+    _, label = scene()
+    # Step t holds an event in the pixels of class t.
+    frames = np.stack([np.stack([label == t, label == t]) for t in range(3)]).astype(np.float32)
+    settings = Augmentation(0.5, 2.0, 0.2, True, 1.0)
+    rng = np.random.default_rng(seed)
+    view, target = random_event_view(frames, label, (90, 130), 11, settings, rng)
+    assert view.shape == (3, 2, 90, 130)
+    for t in range(3):
+        assert ((view[t, 0] > 0) == (target == t)).mean() > 0.93
+    assert not view[:, :, target == 11].any()
+    assert np.array_equal(view, view.round())

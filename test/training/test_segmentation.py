@@ -128,6 +128,31 @@ def test_it_learns_what_can_be_learnt() -> None:
     assert matrix.counts.sum() == 8 * 46 * 60
 
 
+class EventSquares(Squares):
+    """The same squares as events: ON inside of them, some noise outside."""
+
+    @staticmethod
+    def _draw(rng: np.random.Generator) -> Sample:
+        label = Squares._draw(rng).label
+        chance = np.where(label == 1, 0.6, 0.05)
+        frames = (rng.random((3, 2, 48, 60)) < chance).astype(np.float32)
+        return Sample(frames, label)
+
+
+@pytest.mark.parametrize('neuron', ['integer', 'lif'])
+def test_it_learns_from_event_frames(neuron: str) -> None:
+    network = {**OPTIONS['network'], 'neuron': neuron}
+    config = segmentation_config(
+        {**OPTIONS, 'network': network, 'iterations': 50, 'rate': 1e-2, 'ema': 0.9}
+    )
+    data = EventSquares()
+    trainer = SegmentationTrainer(config, data)
+    assert trainer.state.network.config.events
+    while trainer.state.iteration < config.iterations:
+        trainer.step()
+    assert confusion(trainer.state.average, data, (48, 60)).miou > 0.7
+
+
 def test_loss_is_the_weighted_sum_over_scales() -> None:
     torch.manual_seed(1)
     labels = torch.randint(0, 3, (2, 8, 8))
