@@ -11,7 +11,7 @@ import pytest
 from spikeseg_ros import cli
 from spikeseg_ros.extras import MissingExtraError, require
 
-EXTRAS = ('matplotlib', 'motmetrics', 'pycocotools', 'sklearn', 'aedat', 'h5py', 'ray')
+EXTRAS = ('matplotlib', 'motmetrics', 'pycocotools', 'sklearn', 'h5py', 'ray')
 
 
 def test_a_module_that_is_there_is_returned() -> None:
