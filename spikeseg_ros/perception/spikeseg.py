@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 # Events an object needs on a sensor of 240 x 180 pixels; the number follows the sensor's side.
 SMALLEST_OBJECT = 50
 COHERENCE = 'coherence'
+# Before a moving background an object needs this share of all events: the flow is never exact.
+MOVING_SHARE = 0.01
 # Least side of a scale [cells]: the field of a class neuron.
 LEAST_SIDE = 40
 # Images have no rhythm.
@@ -367,6 +369,8 @@ class SpikeSegSegmenter:
         )
         # Where the background moves, a gap that shows it parts two objects.
         reach = 0.0 if seen.moving else options.reach
+        if seen.moving:
+            least = max(least, round(MOVING_SHARE * len(frame.events)))
         how_coherent = CoherenceOptions(options.split, options.join, reach, least)
         return objects_from_scales(scales, field, how_coherent, options.max_objects, options.fill)
 
