@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import sys
 from contextlib import suppress
@@ -17,11 +16,15 @@ from spikeseg_ros.cli import parser
 from spikeseg_ros.evaluation.offline import journal
 from spikeseg_ros.evaluation.offline.engine import ENGINES, run_units
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
+from spikeseg_ros.evaluation.offline.pictures import has_gif
 from spikeseg_ros.evaluation.offline.realtime import evaluate_live, require_ros
 from spikeseg_ros.evaluation.offline.scores import require_metrics
 from spikeseg_ros.evaluation.offline.tables import read_summary
 from spikeseg_ros.evaluation.offline.together import write_together
 from spikeseg_ros.evaluation.offline.unit import Unit
+from spikeseg_ros.evaluation.report import write_report
+from spikeseg_ros.evaluation.report.sections import has_plots
+from spikeseg_ros.evaluation.report.writer import NAME as REPORT
 from spikeseg_ros.evaluation.truth import KINDS
 from spikeseg_ros.perception.config import PerceptionConfig, from_flat, to_flat
 from spikeseg_ros.perception.node_options import load_node_config
@@ -110,8 +113,10 @@ def main(argv: Sequence[str]) -> int:
             output.rmdir()
     elif len(units) > 1:
         write_together(output, [unit.name for unit in units])
-    if not args.no_report and any(outcome.windows for outcome in outcomes):
-        _write_report(output)
+    if any(outcome.windows for outcome in outcomes):
+        if not args.no_report:
+            write_report(output)
+        _conclude(output, report=not args.no_report)
     return 1 if any(outcome.error for outcome in outcomes) or not all(live) else 0
 
 
@@ -217,9 +222,28 @@ def _settings(items: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _write_report(output: Path) -> None:
-    """Write report.html."""
-    report = importlib.import_module('spikeseg_ros.evaluation.report')
-    write = getattr(report, 'write_report', None)
-    if write is not None:
-        write(output)
+def _conclude(output: Path, *, report: bool) -> None:
+    """Say what was left out for want of a package, what was found, and where it is."""
+    found = read_summary(output)
+    if found is None:
+        return
+    missing = [] if has_gif() else ['overlay.gif (needs Pillow)']
+    if report and not has_plots():
+        missing.append('the plots of report.html (need matplotlib)')
+    if missing:
+        sys.stderr.write(
+            f'spikeseg evaluate bag: left out {" and ".join(missing)}: '
+            "pip install 'spikeseg_ros[evaluate]'\n"
+        )
+    bags = found.get('bags')
+    of = f'{_plural(len(bags), "recording")}, ' if bags is not None else ''
+    sys.stdout.write(
+        f'{of}{_plural(found["windows"], "window")}, {_plural(found["objects"], "object")}, '
+        f'{_plural(found["tracks"], "track")}: '
+        f'{output / (REPORT if report else "summary.json")}\n'
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    """Return a count with its word."""
+    return f'{count} {word}{"" if count == 1 else "s"}'

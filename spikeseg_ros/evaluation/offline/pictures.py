@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -83,6 +83,11 @@ def write_pictures(folder: Path, pictures: Mapping[int, bytes]) -> None:
         (folder / f'{index:06d}.png').write_bytes(data)
 
 
+def has_gif() -> bool:
+    """Return whether animations can be written here."""
+    return importlib.util.find_spec('PIL') is not None
+
+
 def write_gif(path: Path, pngs: Sequence[bytes]) -> bool:
     """Write an animation.
 
@@ -93,10 +98,9 @@ def write_gif(path: Path, pngs: Sequence[bytes]) -> bool:
     Returns:
         Whether it was written: not without Pillow, which comes with spikeseg_ros[evaluate].
     """
-    try:
-        image = importlib.import_module('PIL.Image')
-    except ImportError:
+    if not has_gif():
         return False
+    image = importlib.import_module('PIL.Image')
     frames = list(map(_small, pngs))
     frames = [item for item in frames if item.shape == frames[0].shape]
     made = [

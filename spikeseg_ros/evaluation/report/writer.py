@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from spikeseg_ros.evaluation.report import plots, sections, settings
+from spikeseg_ros.evaluation.report import live, plots, sections, settings
 from spikeseg_ros.evaluation.report.facts import headline, metrics, sentence, speed
 from spikeseg_ros.evaluation.report.page import (
     Markup,
@@ -70,6 +70,7 @@ def render_run(run: Run) -> str:
         sections.over_time(run),
         sections.track_table(run),
         sections.latency(run),
+        live.live(run),
         sections.energy(run),
         settings.configuration(run),
         settings.environment(run),

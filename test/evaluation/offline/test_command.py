@@ -57,6 +57,29 @@ def test_one_recording(tmp_path, scene, capsys):
     assert tiny.contents(out) == first
 
 
+def test_the_last_line_names_the_report(tmp_path, scene, capsys, monkeypatch):
+    words = [*COMMAND, str(scene / 'scene'), '--output']
+    assert main([*words, str(tmp_path / 'one'), '--no-report']) == 0
+    shown = capsys.readouterr()
+    found = summary_of(tmp_path / 'one')
+    counts = f'12 windows, {found["objects"]} objects, {found["tracks"]} tracks'
+    assert shown.out.splitlines()[-1] == f'{counts}: {tmp_path}/one/summary.json'
+    assert 'left out' not in shown.err
+    # Without matplotlib and Pillow it also says once what is missing, and how to get it.
+    for name in ('offline.pictures.has_gif', 'offline.command.has_gif'):
+        monkeypatch.setattr(f'spikeseg_ros.evaluation.{name}', lambda: False)
+    for name in ('report.sections.has_plots', 'offline.command.has_plots'):
+        monkeypatch.setattr(f'spikeseg_ros.evaluation.{name}', lambda: False)
+    assert main([*words, str(tmp_path / 'two')]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == f'{counts}: {tmp_path}/two/report.html'
+    assert (tmp_path / 'two/report.html').is_file()
+    assert not (tmp_path / 'two/overlay.gif').exists()
+    (note,) = [line for line in shown.err.splitlines() if 'left out' in line]
+    assert 'overlay.gif (needs Pillow) and the plots of report.html' in note
+    assert "pip install 'spikeseg_ros[evaluate]'" in note
+
+
 def test_configuration(tmp_path, scene, capsys):
     config = tmp_path / 'node.yaml'
     config.write_text(
