@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from spikeseg_ros.algorithms.coherence_kernels import discord, merge_cells
+from spikeseg_ros.algorithms.coherence_kernels import by_label, discord, merge_cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,8 +154,7 @@ def _fragments(
     grown = cv2.dilate(pixels, np.ones((3, 3), np.uint8))
     count, regions = cv2.connectedComponents(grown, connectivity=8)
     region = regions[y, x]
-    order = np.argsort(region, kind='stable')
-    bounds = np.searchsorted(region[order], np.arange(1, count + 1))
+    order, bounds = by_label(region, count)
     result = np.full(len(x), -1, np.int32)
     total = 0
     for start, stop in itertools.pairwise(bounds):
@@ -182,19 +181,28 @@ def _parted(
     row, column = y // edge, x // edge
     rows, columns = int(row.max()) + 1, int(column.max()) + 1
     place = row * columns + column
-    used, cell = np.unique(place, return_inverse=True)
-    cell = cell.reshape(-1)
+    used = np.flatnonzero(np.bincount(place, minlength=rows * columns))
     if len(used) == 1:
         return np.zeros(len(x), np.int32)
-    rhythm = np.zeros((len(used), RHYTHM_STEPS))
-    np.add.at(rhythm, (cell, step), 1.0)
-    names, name = np.unique(old, return_inverse=True)
-    before = np.zeros((len(used), len(names)))
+    number = np.empty(rows * columns, np.int64)
+    number[used] = np.arange(len(used))
+    cell = number[place]
+    rhythm = _histogram(cell, step, len(used), RHYTHM_STEPS)
     known = old >= 0
-    np.add.at(before, (cell[known], name.reshape(-1)[known]), MEMORY_WEIGHT)
+    names = int(old.max(initial=-1)) + 1
+    before = MEMORY_WEIGHT * _histogram(cell[known], old[known], len(used), max(1, names))
     first, second = _neighbours(used, rows, columns)
     groups = merge_cells(rhythm, before, first, second, split, PRIOR_EVENTS, least)
     return np.asarray(np.unique(groups, return_inverse=True)[1].reshape(-1)[cell], np.int32)
+
+
+def _histogram(
+    row: NDArray[np.integer[Any]], column: NDArray[np.integer[Any]], rows: int, columns: int
+) -> NDArray[np.float64]:
+    """Count pairs, shape (rows, columns), float64."""
+    flat = row.astype(np.int64) * columns + column
+    counts = np.bincount(flat, minlength=rows * columns)
+    return counts.reshape(rows, columns).astype(np.float64)
 
 
 def _neighbours(
@@ -224,17 +232,17 @@ class _Parts:
         fragment: NDArray[np.int32],
     ) -> None:
         self.count = int(fragment.max()) + 1 if len(fragment) else 0
-        self.rhythm = np.zeros((self.count, RHYTHM_STEPS))
-        np.add.at(self.rhythm, (fragment, step), 1.0)
+        self.rhythm = _histogram(fragment, step, self.count, RHYTHM_STEPS)
         known = old >= 0
-        self.old = np.zeros((self.count, int(old.max(initial=-1)) + 1))
-        np.add.at(self.old, (fragment[known], old[known]), 1.0)
-        order = np.argsort(fragment, kind='stable')
-        bounds = np.searchsorted(fragment[order], np.arange(self.count + 1))
-        width = int(x.max(initial=0)) + 1
-        places = (y * width + x)[order]
-        pixels = [np.unique(places[a:b]) for a, b in itertools.pairwise(bounds)]
-        self.pixels = [np.stack([item % width, item // width], axis=1) for item in pixels]
+        names = int(old.max(initial=-1)) + 1
+        self.old = _histogram(fragment[known], old[known], self.count, names)
+        width, height = int(x.max(initial=0)) + 1, int(y.max(initial=0)) + 1
+        image = np.full((height, width), -1, np.int32)
+        image[y, x] = fragment
+        rows, columns = np.nonzero(image >= 0)
+        order, bounds = by_label(image[rows, columns], self.count)
+        places = np.stack([columns, rows], axis=1)[order]
+        self.pixels = [places[a:b] for a, b in itertools.pairwise(bounds)]
         self.low = np.array([item.min(axis=0) for item in self.pixels]).reshape(-1, 2)
         self.high = np.array([item.max(axis=0) for item in self.pixels]).reshape(-1, 2)
 

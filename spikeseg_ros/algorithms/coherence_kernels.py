@@ -120,3 +120,28 @@ def merge_cells(
             elif first[pair] == kept or second[pair] == kept:
                 cost[pair] = _cost(rhythm, before, first[pair], second[pair], prior)
     return group
+
+
+@njit(cache=True, nogil=True)
+def by_label(labels: NDArray[Any], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sort by label, keeping the order within each (counting sort).
+
+    Args:
+        labels: Labels 0 .. count - 1, shape (N,).
+        count: Number of labels.
+
+    Returns:
+        Positions ordered by label, shape (N,), and the first of every label and N, shape
+        (count + 1,), int64.
+    """
+    bounds = np.zeros(count + 1, np.int64)
+    for label in labels:
+        bounds[label + 1] += 1
+    for label in range(count):
+        bounds[label + 1] += bounds[label]
+    order = np.empty(labels.shape[0], np.int64)
+    place = bounds[:-1].copy()
+    for i in range(labels.shape[0]):
+        order[place[labels[i]]] = i
+        place[labels[i]] += 1
+    return order, bounds
