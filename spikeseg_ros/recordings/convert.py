@@ -269,7 +269,7 @@ def _bar(path: Path, total: int, unit: str, progress: bool) -> tqdm[None]:
         total=total or None,
         desc=path.name,
         unit=unit,
-        unit_scale=True,
+        unit_scale=unit == 'B',
         disable=None if progress else True,
     )
 

@@ -21,12 +21,17 @@ from spikeseg_ros.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
     from spikeseg_ros.evaluation.offline.unit import Unit
 
     Progress = Callable[[int], object]
 
 ENGINES = ('process', 'ray')
+# Once to segment its windows, once to write the files.
+_READINGS = 2
+# Workers are watched by threads.
+_BAR_LOCK = threading.Lock()
 
 
 def run_units(units: Sequence[Unit], workers: int = 1, engine: str = 'process') -> list[Outcome]:
@@ -43,44 +48,73 @@ def run_units(units: Sequence[Unit], workers: int = 1, engine: str = 'process') 
     Raises:
         MissingExtraError: Ray is asked for but not installed.
     """
-    counts = [count_messages(Path(unit.bag), unit.topic) for unit in units]
-    with tqdm(total=sum(counts), unit='msg', disable=None, smoothing=0.1) as bar:
+    totals = [_READINGS * count_messages(Path(unit.bag), unit.topic) for unit in units]
+    with _bar(units, totals) as bar:
+        shares = [_Share(total, bar.update) for total in totals]
         if engine == 'ray':
-            return _on_ray(units, counts, workers, bar.update)
+            return _on_ray(units, shares, workers)
         if workers == 1 or len(units) == 1:
-            return [run_unit(unit, bar.update) for unit in units]
-        return _in_processes(units, min(workers, len(units)), bar.update)
+            return [
+                share.completed(run_unit(unit, share))
+                for unit, share in zip(units, shares, strict=True)
+            ]
+        return _in_processes(units, shares, min(workers, len(units)))
 
 
-def _in_processes(units: Sequence[Unit], workers: int, update: Progress) -> list[Outcome]:
+class _Share:
+    """What one recording adds to the bar: never more than its total, and all of it at the end."""
+
+    def __init__(self, total: int, update: Progress) -> None:
+        self._left = total
+        self._known = total > 0
+        self._update = update
+
+    def __call__(self, count: int) -> None:
+        """Report messages."""
+        with _BAR_LOCK:
+            step = min(count, self._left) if self._known else count
+            self._left -= step
+            self._update(step)
+
+    def completed(self, outcome: Outcome) -> Outcome:
+        """Report the rest and return the outcome: a resumed or damaged recording skips some."""
+        if self._known:
+            self(self._left)
+        return outcome
+
+
+def _bar(units: Sequence[Unit], totals: Sequence[int]) -> tqdm[NoReturn]:
+    """Return the bar over all recordings; without percentage where one length is not known."""
+    title = units[0].name if len(units) == 1 else f'{len(units)} recordings'
+    if all(totals):
+        form = '{l_bar}{bar}| {elapsed}<{remaining}'
+        return tqdm(total=sum(totals), desc=title, bar_format=form, disable=None, smoothing=0.1)
+    return tqdm(desc=title, unit=' messages', disable=None)
+
+
+def _in_processes(units: Sequence[Unit], shares: Sequence[_Share], workers: int) -> list[Outcome]:
     """Run units in worker processes, each watched by a thread."""
     lock = threading.Lock()
     idle = [WorkerProcess() for _ in range(workers)]
 
-    def progress(count: int) -> None:
-        with lock:
-            update(count)
-
-    def work(unit: Unit) -> Outcome:
+    def work(unit: Unit, share: _Share) -> Outcome:
         with lock:
             worker = idle.pop()
         try:
-            return worker.run(unit, progress)
+            return share.completed(worker.run(unit, share))
         finally:
             with lock:
                 idle.append(worker)
 
     try:
         with ThreadPoolExecutor(workers) as threads:
-            return list(threads.map(work, units))
+            return list(threads.map(work, units, shares))
     finally:
         for worker in idle:
             worker.close()
 
 
-def _on_ray(
-    units: Sequence[Unit], counts: Sequence[int], workers: int, update: Progress
-) -> list[Outcome]:
+def _on_ray(units: Sequence[Unit], shares: Sequence[_Share], workers: int) -> list[Outcome]:
     """Run units as Ray tasks: on the cluster of RAY_ADDRESS, else on this machine alone."""
     # Both are read when Ray is imported: nothing is reported to anybody.
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
@@ -108,7 +142,7 @@ def _on_ray(
                 except ray.exceptions.RayError:
                     unit = units[number]
                     outcomes[number] = Outcome(unit.name, 0, DIED.format(bag=unit.bag))
-                update(counts[number])
+                shares[number].completed(outcomes[number])
         return [outcomes[number] for number in range(len(units))]
     finally:
         ray.shutdown()

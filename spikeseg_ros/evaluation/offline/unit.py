@@ -140,7 +140,6 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
             if fresh:
                 shutil.rmtree(folder, ignore_errors=True)
         raise
-    replay.progress = None
     problem = ''
     clock = started, time.monotonic() - begin
     try:
