@@ -43,4 +43,4 @@ lint: build
 	@scripts/run.sh scripts/lint.sh
 
 clean:
-	rm -rf .work/*/{build,install,src,log,numba,build.stamp} .work/pip
+	rm -rf .work/*/{build,install,src,log,numba,pycache,build.stamp} .work/pip

@@ -16,6 +16,9 @@ fi
 # The installed package has to win over the source folder, which lacks the generated messages.
 export PYTHONSAFEPATH=1
 export PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$SPIKESEG_ROOT
+# Installed packages come without bytecode: compiled once here instead of in every process.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX=${PYTHONPYCACHEPREFIX:-$SPIKESEG_WORK/pycache}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
 export ROS_DOMAIN_ID=${ROS_DOMAIN_ID:-$(python3 "$SPIKESEG_ROOT/scripts/free_domain.py")}
 export ROS_LOG_DIR=${ROS_LOG_DIR:-$SPIKESEG_WORK/log/ros}
