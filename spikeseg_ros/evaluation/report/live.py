@@ -51,7 +51,8 @@ def live(run: Run) -> Section | None:
         (
             'Windows with the same result',
             f'{identical:.1%}' if identical is not None else NONE,
-            'Same events and same objects as offline, of the windows in both runs.',
+            'Same events and same objects as offline, of the windows in both runs. With '
+            'objects.memory a window also depends on those before it, so on shed ones.',
         ),
         (
             'IoU of the object pixels',

@@ -136,11 +136,13 @@ def test_windows_in_front_of_the_damage_are_kept(tmp_path, storage):
 @pytest.mark.slow
 @pytest.mark.parametrize('change', ['truncated', 'flipped'])
 @pytest.mark.parametrize('source', ['real sqlite3', 'small mcap'])
-def test_200_random_damages(tmp_path, bag, source, change, monkeypatch):
+def test_200_random_damages(tmp_path, source, change, monkeypatch):
     if source == 'real sqlite3':
         bag = tiny.REAL
         if not bag.is_dir():
             pytest.skip(f'the recording is not at {bag}')
+    else:
+        bag = tiny.write_bag(tmp_path / 'bag', tiny.random_events(), list(range(200, 4000, 200)))
     # Drawing is what takes time, and has nothing to do with the damage.
     monkeypatch.setattr(finish, 'overlay_png', lambda *_: b'')
     monkeypatch.setattr(finish, 'write_gif', lambda *_: True)
