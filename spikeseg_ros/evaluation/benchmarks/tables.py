@@ -89,12 +89,12 @@ def _overview(
         shown.insert(0, mean)  # type: ignore[arg-type]
         headings.insert(0, 'mean')
     lines = [f'| method | {" | ".join(headings)} |', '|---|' + '---|' * len(headings)]
-    best = [[max(column[n][k] for n in titles) for k in (0, 1)] for column in shown]
+    best = [[_best([column[n][k] for n in titles]) for k in (0, 1)] for column in shown]
     for name, title in titles.items():
         cells = []
         for column, tops in zip(shown, best, strict=True):
             pair = [
-                f'**{_number(v, 3)}**' if v == top else _number(v, 3)
+                f'**{_number(v, 3)}**' if _number(v, 3) == top else _number(v, 3)
                 for v, top in zip(column[name], tops, strict=True)
             ]
             cells.append(' / '.join(pair))
@@ -119,8 +119,14 @@ def _table(
     return lines
 
 
+def _best(values: Sequence[float]) -> str:
+    """Return the largest value as it stands in the table; empty where none is defined."""
+    known = [value for value in values if not math.isnan(value)]
+    return _number(max(known), 3) if known else ''
+
+
 def _number(value: float, digits: int, signed: bool = False) -> str:
-    if value is None or math.isnan(value):
+    if math.isnan(value):
         return 'n/a'
     return f'{value:{"+" if signed else ""}.{digits}f}'
 
