@@ -42,6 +42,10 @@ PRIOR_EVENTS = 60.0
 MEMORY_WEIGHT = 0.3
 # What different or equal old objects add to, or take from, the discord of fragments.
 MEMORY_BONUS = 0.05
+# Fragments of old objects stay apart whose motions differ by more than this [px per window] and
+# this share of the faster one.
+LEAST_APART = 1.0
+APART_SHARE = 0.5
 # Old objects reach this far, for what moved since [px].
 MEMORY_REACH = 4
 # Share of the events of an object that a fragment needs, and the least number.
@@ -81,6 +85,8 @@ class Field:
         block: Edge of a block [px].
         before: Object of every pixel in the window before, -1 for none, shape (H, W), int16;
             None for the first window.
+        motion: Motion (x, y) per window of those objects, nan where it is not known, shape (K, 2)
+            [px].
     """
 
     x: NDArray[np.integer[Any]]
@@ -90,6 +96,7 @@ class Field:
     background: NDArray[np.float64]
     block: int
     before: NDArray[np.int16] | None = None
+    motion: NDArray[np.float64] | None = None
 
 
 def coherent_objects(field: Field, options: CoherenceOptions) -> NDArray[np.int32]:
@@ -106,7 +113,7 @@ def coherent_objects(field: Field, options: CoherenceOptions) -> NDArray[np.int3
     fragment = _fragments(x, y, step, old, field.support.shape, least, options.split)
     kept = fragment >= 0
     parts = _Parts(x[kept], y[kept], step[kept], old[kept], fragment[kept])
-    owner = _join(parts, options)
+    owner = _join(parts, options, field.motion)
     owner = _significant(parts, owner, field, options.min_events)
     labels[chosen[kept]] = owner[fragment[kept]]
     return labels
@@ -247,7 +254,9 @@ class _Parts:
         self.high = np.array([item.max(axis=0) for item in self.pixels]).reshape(-1, 2)
 
 
-def _join(parts: _Parts, options: CoherenceOptions) -> NDArray[np.int32]:
+def _join(
+    parts: _Parts, options: CoherenceOptions, motion: NDArray[np.float64] | None
+) -> NDArray[np.int32]:
     """Join fragments; returns the object of every fragment."""
     owner = np.arange(parts.count, dtype=np.int32)
     if parts.count < 2 or options.reach <= 0:
@@ -256,6 +265,7 @@ def _join(parts: _Parts, options: CoherenceOptions) -> NDArray[np.int32]:
     rhythm, old = parts.rhythm.copy(), parts.old.copy()
     side = (high - low).max(axis=1) + 1.0
     gap = _gaps(parts, float(side.max()) * options.reach)
+    gap[_apart(parts, motion)] = np.inf
     alive = np.ones(parts.count, np.bool_)
     while True:
         best: tuple[float, int, int] | None = None
@@ -281,6 +291,21 @@ def _join(parts: _Parts, options: CoherenceOptions) -> NDArray[np.int32]:
         alive[gone] = False
         owner[owner == gone] = kept
     return owner
+
+
+def _apart(parts: _Parts, motion: NDArray[np.float64] | None) -> NDArray[np.bool_]:
+    """Return the pairs of fragments whose old objects moved differently, shape (N, N)."""
+    none = np.zeros((parts.count, parts.count), np.bool_)
+    if motion is None or not parts.old.shape[1]:
+        return none
+    main = parts.old.argmax(axis=1)
+    known = parts.old.max(axis=1) > FRAGMENT_SHARE * parts.rhythm.sum(axis=1)
+    moved = np.where(known[:, None], motion[main], np.nan)
+    speed = np.hypot(*moved.T)
+    apart = np.hypot(*np.moveaxis(moved[:, None] - moved[None], 2, 0))
+    limit = LEAST_APART + APART_SHARE * np.maximum(speed[:, None], speed[None])
+    # Comparisons with nan are false: what is not known does not part.
+    return np.asarray(apart > limit)
 
 
 def _memory(

@@ -77,10 +77,13 @@ class ObjectMemory(NamedTuple):
     Attributes:
         tracker: Tracks.
         labels: Object of every pixel in the window before, -1 for none, shape (H, W), int16.
+        velocity: Velocity (x, y) of these objects, nan before they are tracked, shape (K, 2)
+            [px/s].
     """
 
     tracker: TrackerState = TrackerState()
     labels: NDArray[np.int16] | None = None
+    velocity: NDArray[np.float64] | None = None
 
 
 class SpikeSegState(NamedTuple):
@@ -298,11 +301,14 @@ class SpikeSegSegmenter:
         clock = _Clock()
         scales = self._unravelled(fired)
         clock.mark('hulk')
-        found, labels = self._grouped(fired, scales, memory.labels)
+        found, labels = self._grouped(fired, scales, memory)
         clock.mark('objects')
-        tracks, tracker = None, memory.tracker
+        tracks, tracker, velocity = None, memory.tracker, None
         if self.config.tracking.enabled:
             tracks, tracker = update(tracker, found.objects, frame.stamp, self._tracker)
+            velocity = np.array(
+                [item.velocity if item.track_id else (np.nan, np.nan) for item in tracks]
+            ).reshape(-1, 2)
         clock.mark('tracks')
         ids = np.concatenate([item.batch.ids + item.first_id for item in scales])
         spikes = {
@@ -328,7 +334,7 @@ class SpikeSegSegmenter:
             spikes={**spikes, 'dropped': sum(item.batch.n_dropped for item in scales)},
             timings={**fired.seconds, **clock.seconds},
         )
-        return result, ObjectMemory(tracker, labels)
+        return result, ObjectMemory(tracker, labels, velocity)
 
     def _unravelled(self, fired: Fired) -> list[ScaledBatch]:
         """Return the instances of every scale."""
@@ -345,7 +351,7 @@ class SpikeSegSegmenter:
         return scales
 
     def _grouped(
-        self, fired: Fired, scales: list[ScaledBatch], before: NDArray[np.int16] | None
+        self, fired: Fired, scales: list[ScaledBatch], memory: ObjectMemory
     ) -> tuple[WindowObjects, NDArray[np.int16] | None]:
         """Return the objects, and the object of every pixel for the next window."""
         frame, seen = fired.frame, fired.seen
@@ -357,7 +363,12 @@ class SpikeSegSegmenter:
                 columns, rows = seen.events.x, seen.events.y
             how = dataclasses.replace(self._objects, min_events=least)
             return objects_from_batch(scales[0].batch, columns, rows, how), None
-        events, usable = seen.events, before is not None and before.shape == (height, width)
+        events, before = seen.events, memory.labels if options.memory else None
+        if before is not None and before.shape != (height, width):
+            before = None
+        motion = None
+        if before is not None and memory.velocity is not None:
+            motion = memory.velocity * (frame.duration * 1e-9)
         field = Field(
             events.x,
             events.y,
@@ -365,7 +376,8 @@ class SpikeSegSegmenter:
             support(scales),
             seen.background,
             BLOCK,
-            before if usable and options.memory else None,
+            before,
+            motion,
         )
         # Where the background moves, a gap that shows it parts two objects.
         reach = 0.0 if seen.moving else options.reach

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,6 +125,22 @@ def test_what_was_told_apart_stays_apart() -> None:
     # A memory alone does not part what moves as one.
     same = [_blob(rng, 20, 20, 24, 24, EVEN, 2), _blob(rng, 44, 20, 24, 24, EVEN, 2)]
     assert coherent_objects(_field(*same, before=before), CoherenceOptions()).max() == 0
+
+
+@pytest.mark.parametrize(
+    ('other', 'count'), [((8.0, 0.0), 1), ((-8.0, 0.0), 2), ((np.nan,) * 2, 1)]
+)
+def test_fragments_that_moved_differently_are_not_joined(
+    other: tuple[float, float], count: int
+) -> None:
+    rng = np.random.default_rng(9)
+    blobs = [_blob(rng, 10, 20, 30, 30), _blob(rng, 50, 20, 30, 30)]
+    before = np.full(SHAPE, -1, np.int16)
+    before[20:50, 10:40], before[20:50, 50:80] = 0, 1
+    field = dataclasses.replace(
+        _field(*blobs, before=before), motion=np.array([(8.0, 0.0), other])
+    )
+    assert coherent_objects(field, CoherenceOptions()).max() + 1 == count
 
 
 def test_background_and_small_things_are_left_out() -> None:
