@@ -140,6 +140,17 @@ class EventRecording:
         """The one topic."""
         return (self.topic,)
 
+    @property
+    def length(self) -> int:
+        """Size of the file in steps of 4 KiB, at least one."""
+        return max(1, self.path.stat().st_size // 4096)
+
+    @property
+    def position(self) -> int:
+        """Steps that the last reading has behind it."""
+        source = self._sources[-1] if self._sources else None
+        return self.length * source.done // max(1, source.total) if source is not None else 0
+
     def __enter__(self) -> Self:
         """Open the file.
 

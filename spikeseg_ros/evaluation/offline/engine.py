@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from spikeseg_ros.evaluation.offline.replay import count_messages
+from spikeseg_ros.evaluation.offline.replay import reading_length
 from spikeseg_ros.evaluation.offline.unit import Outcome, run_unit
 from spikeseg_ros.evaluation.offline.worker import DIED, WorkerProcess
 from spikeseg_ros.extras import require
@@ -48,9 +48,9 @@ def run_units(units: Sequence[Unit], workers: int = 1, engine: str = 'process') 
     Raises:
         MissingExtraError: Ray is asked for but not installed.
     """
-    totals = [_READINGS * count_messages(Path(unit.bag), unit.topic) for unit in units]
+    totals = [_READINGS * reading_length(Path(unit.bag), unit.topic) for unit in units]
     with _bar(units, totals) as bar:
-        shares = [_Share(total, bar.update) for total in totals]
+        shares = [_Share(total, any(totals), bar.update) for total in totals]
         if engine == 'ray':
             return _on_ray(units, shares, workers)
         if workers == 1 or len(units) == 1:
@@ -64,9 +64,9 @@ def run_units(units: Sequence[Unit], workers: int = 1, engine: str = 'process') 
 class _Share:
     """What one recording adds to the bar: never more than its total, and all of it at the end."""
 
-    def __init__(self, total: int, update: Progress) -> None:
+    def __init__(self, total: int, known: bool, update: Progress) -> None:
         self._left = total
-        self._known = total > 0
+        self._known = known
         self._update = update
 
     def __call__(self, count: int) -> None:
@@ -84,9 +84,9 @@ class _Share:
 
 
 def _bar(units: Sequence[Unit], totals: Sequence[int]) -> tqdm[NoReturn]:
-    """Return the bar over all recordings; without percentage where one length is not known."""
+    """Return the bar over all recordings; without percentage where no length is known."""
     title = units[0].name if len(units) == 1 else f'{len(units)} recordings'
-    if all(totals):
+    if any(totals):
         form = '{l_bar}{bar}| {elapsed}<{remaining}'
         return tqdm(total=sum(totals), desc=title, bar_format=form, disable=None, smoothing=0.1)
     return tqdm(desc=title, unit=' messages', disable=None)

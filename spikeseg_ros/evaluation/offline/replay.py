@@ -13,7 +13,7 @@ from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.events.clock import FixedClock
 from spikeseg_ros.events.stream import EventStream
 from spikeseg_ros.recordings.bags import BagError
-from spikeseg_ros.recordings.opening import open_recording
+from spikeseg_ros.recordings.opening import EventRecording, open_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.events.types import EventWindow
     from spikeseg_ros.perception.config import PerceptionConfig
-    from spikeseg_ros.recordings.opening import BagRecording, EventRecording
+    from spikeseg_ros.recordings.opening import BagRecording
 
 # Every packet is decoded at once, so that nothing has to be dropped.
 _QUEUE_BYTES = 1 << 40
@@ -69,7 +69,7 @@ class Replay:
         path: The recording.
         topic: Topic of its events; empty = the one with most messages.
         config: Lengths of the windows.
-        progress: Called with the messages read since the last call.
+        progress: Called with the steps read since the last call, see `position`.
         facts: What the last reading has found out.
     """
 
@@ -92,6 +92,7 @@ class Replay:
         with open_recording(self.path, self.topic or None) as reader:
             topic = event_topic(reader, self.topic)
             facts.topic, facts.type = topic, reader.topics[topic].type
+            reached = 0
             try:
                 for _, packet in reader.packets(topic):
                     if not facts.messages:
@@ -102,7 +103,9 @@ class Replay:
                     stream.push(packet)
                     yield from self._counted(stream.poll(0))
                     if self.progress is not None:
-                        self.progress(1)
+                        step = position(reader, facts.messages) - reached
+                        reached += step
+                        self.progress(step)
             except BagError as err:
                 facts.damaged = self._anonymous(err)
         if not facts.damaged:
@@ -148,10 +151,17 @@ def event_topic(reader: BagRecording | EventRecording, topic: str) -> str:
     return topic or reader.event_topics[0]
 
 
-def count_messages(path: Path, topic: str) -> int:
-    """Return how many messages a reading will give; 0 where that is not known."""
+def position(reader: BagRecording | EventRecording, messages: int) -> int:
+    """Return how far a reading is: messages of a bag, steps of another file."""
+    return reader.position if isinstance(reader, EventRecording) else messages
+
+
+def reading_length(path: Path, topic: str) -> int:
+    """Return the position at which a reading will end; 0 where that is not known."""
     try:
         with open_recording(path, topic or None) as reader:
+            if isinstance(reader, EventRecording):
+                return reader.length
             return reader.topics[event_topic(reader, topic)].count
     except (ValueError, OSError):
         return 0

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from spikeseg_ros.evaluation.offline import engine
+from spikeseg_ros.events.encoder import Evt3Encoder
 
 CUTS = list(range(200, 4000, 200))
 
@@ -72,7 +73,17 @@ def test_the_bar_is_full_at_the_end(tmp_path, bars):
 
 def test_a_recording_of_unknown_length_only_counts(tmp_path, bars, monkeypatch):
     bag = tiny.write_bag(tmp_path / 'bag', tiny.random_events(), CUTS)
-    monkeypatch.setattr(engine, 'count_messages', lambda *_: 0)
+    monkeypatch.setattr(engine, 'reading_length', lambda *_: 0)
     engine.run_units([tiny.unit(bag, tmp_path / 'out')])
     assert bars[0].total is None
     assert sum(bars[0].shown) == 40
+
+
+def test_an_event_file_counts_by_its_size(tmp_path, bars):
+    header = b'% evt 3.0\n% format EVT3;height=80;width=100\n% geometry 100x80\n% end\n'
+    words = bytes(Evt3Encoder(100, 80).encode(tiny.random_events(100_000)))
+    (tmp_path / 'a.raw').write_bytes(header + words)
+    engine.run_units([tiny.unit(tmp_path / 'a.raw', tmp_path / 'out')])
+    assert bars[0].total == 2 * (len(header + words) // 4096)
+    assert sum(bars[0].shown) == bars[0].total
+    assert sum(step > 0 for step in bars[0].shown) > 3
