@@ -80,8 +80,8 @@ def test_through_the_live_node(tmp_path, capsys):
     write_recording(tmp_path / 'scene', recording)
     out = tmp_path / 'out'
     words = [str(tmp_path / 'scene'), '--output', str(out), '--no-report', '--realtime']
-    # Without memory a window does not depend on whether the one before it was shed.
-    words += ['--set', 'objects.memory=false']
+    # Without memory and tracks a window does not depend on whether the one before it was shed.
+    words += ['--set', 'objects.memory=false', '--set', 'tracking.enabled=false']
     assert main(['evaluate', 'bag', *words]) == 0, capsys.readouterr().err
     found = json.loads((out / 'timing.json').read_text())['realtime']
     assert found['windows'] == 30
