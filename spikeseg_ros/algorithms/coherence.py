@@ -27,6 +27,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from spikeseg_ros.algorithms.coherence_kernels import by_label, discord, merge_cells
+from spikeseg_ros.events.background import least_events
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +52,10 @@ MEMORY_REACH = 4
 # Share of the events of an object that a fragment needs, and the least number.
 FRAGMENT_SHARE = 0.3
 LEAST_FRAGMENT = 15
+# Events around a pixel are counted in a square of this edge [px]; noise alone reaches the number
+# asked for with this probability.
+DENSITY_SIDE = 5
+DENSITY_SHARE = 0.1
 # Pixels around an object in which background is expected, too.
 MARGIN = 2
 
@@ -66,7 +71,7 @@ class CoherenceOptions:
         min_events: Events an object needs beyond the background.
     """
 
-    split: float = 0.6
+    split: float = 0.65
     join: float = 0.07
     reach: float = 0.7
     min_events: int = 50
@@ -102,7 +107,7 @@ class Field:
 def coherent_objects(field: Field, options: CoherenceOptions) -> NDArray[np.int32]:
     """Return the object of every event, -1 for none, numbered from 0, shape (M,), int32."""
     labels = np.full(len(field.x), -1, np.int32)
-    seen = field.support[field.y, field.x]
+    seen = (field.support & _dense(field))[field.y, field.x]
     if not seen.any():
         return labels
     chosen = np.flatnonzero(seen)
@@ -117,6 +122,35 @@ def coherent_objects(field: Field, options: CoherenceOptions) -> NDArray[np.int3
     owner = _significant(parts, owner, field, options.min_events)
     labels[chosen[kept]] = owner[fragment[kept]]
     return labels
+
+
+def _dense(field: Field) -> NDArray[np.bool_]:
+    """Return the pixels around which there are more events than the sensor's noise brings.
+
+    The noise is the local background, but no more than that of the middle block: within a large
+    object, the local background is the object.
+
+    Returns:
+        Shape (H, W), bool.
+    """
+    height, width = field.support.shape
+    noise = np.minimum(field.background, np.median(field.background))
+    least = least_events(noise * DENSITY_SIDE**2, DENSITY_SHARE)
+    if int(least.max(initial=1)) == 1:
+        return np.ones((height, width), np.bool_)
+    place = field.y.astype(np.int64) * width + field.x
+    found = np.bincount(place, minlength=height * width)
+    counts = found.astype(np.float32).reshape(height, width)
+    near = cv2.boxFilter(
+        counts,
+        -1,
+        (DENSITY_SIDE, DENSITY_SIDE),
+        normalize=False,
+        borderType=cv2.BORDER_CONSTANT,
+    )
+    blocks = np.repeat(np.repeat(least, field.block, axis=0), field.block, axis=1)
+    # Sums of whole numbers are exact.
+    return np.asarray(near >= blocks[:height, :width])
 
 
 def label_image(

@@ -147,7 +147,7 @@ class ObjectConfig:
         dynamic=True,
     )
     split: float = option(
-        0.6,
+        0.65,
         'Coherence: discord of rhythms from which touching parts are two objects; lower parts '
         'more.',
         low=0.0,

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from spikeseg_ros.evaluation.weights import agreement, network, real_score, recorded_windows
+from spikeseg_ros.evaluation.metrics.instances import InstanceMetrics
+from spikeseg_ros.evaluation.metrics.sets import regions
+from spikeseg_ros.evaluation.weights import (
+    agreement,
+    network,
+    real_score,
+    recorded_windows,
+    window_of,
+)
 from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.models.weights import load_weights, packaged_weights
 from spikeseg_ros.perception.config import from_flat
@@ -25,7 +33,8 @@ needs_bags = pytest.mark.skipif(not BAGS.is_dir(), reason=f'the recordings are n
 
 @pytest.fixture(scope='module')
 def method():
-    return network(create(from_flat({'device': 'cpu'})))
+    """The weights with the documented grouping rule, every window from rest."""
+    return network(create(from_flat({'device': 'cpu', 'objects.linkage': 'threshold'})))
 
 
 def test_file_is_small_exact_and_says_where_it_comes_from():
@@ -58,6 +67,26 @@ def test_separate_simulated_objects_are_found(method):
     assert score.true_objects >= 12
     assert score.recall >= 0.8
     assert score.precision >= 0.8
+
+
+def test_the_defaults_find_more_than_the_documented_rule():
+    """Over windows, with memory; objects of 10 to 60 px radius at any distance."""
+    found = {}
+    for linkage in ('coherence', 'threshold'):
+        segmenter = create(from_flat({'device': 'cpu', 'objects.linkage': linkage}))
+        total = InstanceMetrics()
+        for seed in (1, 2, 3):
+            scene = random_scene(346, 260, seed, 4, (10.0, 60.0), (40.0, 250.0), 0.3)
+            sensor = SensorConfig(346, 260, noise_hz=0.3, seed=seed)
+            truth = simulate_scene(scene, 0.3, sensor, camera_hz=0).truth
+            state = segmenter.initial_state()
+            for start in range(0, 300_000_000, 50_000_000):
+                window, labels = window_of(truth, start)
+                result, state = segmenter.segment(window, state)
+                total.add(result.objects, regions(labels), window.events)
+        found[linkage] = total.result()
+    assert found['coherence']['ap50'] > found['threshold']['ap50']
+    assert found['coherence']['ap50'] > 0.6
 
 
 def test_pure_noise_gives_nothing(method):
