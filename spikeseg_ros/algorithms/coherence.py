@@ -72,7 +72,7 @@ class CoherenceOptions:
     """
 
     split: float = 0.65
-    join: float = 0.07
+    join: float = 0.055
     reach: float = 0.7
     min_events: int = 50
 

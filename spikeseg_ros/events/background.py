@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 BLOCK = 16
 # Blocks along the edge of the neighbourhood whose median counts.
 NEIGHBOURHOOD = 5
-# Share of the voxels of pure noise that may become a spike, at full size and below it.
-FULL_SIZE_SHARE = 0.01
-COARSE_SHARE = 0.005
+# Share of the voxels of pure noise that may become a spike below full size.
+NOISE_SHARE = 0.005
 # Counts go no further; one bit of a byte is left for the verdict.
 _MOST = 127
 _DECIDED = 128
@@ -84,7 +83,8 @@ def bin_scaled(
 ) -> NDArray[np.uint8]:
     """Sort events into time steps and cells of 2^level x 2^level pixels, without background.
 
-    A cell fires in a step when it holds more events than background alone would bring.
+    A pixel fires in a step when it has an event; a cell when it holds more events than background
+    alone would bring, for many pixels together are never silent.
 
     Args:
         events: Events of a window.
@@ -100,16 +100,16 @@ def bin_scaled(
     Returns:
         Spikes, shape (T, ceil(height / 2^level), ceil(width / 2^level), P), uint8, 0 or 1.
     """
-    share = COARSE_SHARE if level else FULL_SIZE_SHARE
-    least = least_events(background * (4.0**level / (steps * polarities)), share)
+    if not level:
+        return bin_events(events, t_start, t_end, steps, height, width, polarities)
+    least = least_events(background * (4.0**level / (steps * polarities)), NOISE_SHARE)
     shape = (height + (1 << level) - 1) >> level, (width + (1 << level) - 1) >> level
-    if level:
-        events = Events(
-            (events.x >> level).astype(np.uint16),
-            (events.y >> level).astype(np.uint16),
-            events.p,
-            events.t,
-        )
+    events = Events(
+        (events.x >> level).astype(np.uint16),
+        (events.y >> level).astype(np.uint16),
+        events.p,
+        events.t,
+    )
     if int(least.max(initial=1)) == 1:
         return bin_events(events, t_start, t_end, steps, *shape, polarities)
     volume = np.zeros((steps, *shape, polarities), np.uint8)

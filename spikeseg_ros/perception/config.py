@@ -155,7 +155,7 @@ class ObjectConfig:
         dynamic=True,
     )
     join: float = option(
-        0.07,
+        0.055,
         'Coherence: discord of rhythms up to which fragments with a gap are one object.',
         low=0.0,
         high=2.0,

@@ -10,6 +10,7 @@ from scipy import stats
 from spikeseg_ros.events import Events, bin_events
 from spikeseg_ros.events.background import (
     BLOCK,
+    NOISE_SHARE,
     background_density,
     bin_scaled,
     block_density,
@@ -61,7 +62,7 @@ def test_least_events_is_the_smallest_number_noise_hardly_reaches(share: float) 
     assert found[0] == 1
 
 
-@pytest.mark.parametrize('level', [0, 1, 2])
+@pytest.mark.parametrize('level', [1, 2])
 @pytest.mark.parametrize('polarities', [1, 2])
 def test_spikes_are_voxels_with_enough_events(level: int, polarities: int) -> None:
     height, width, steps = 45, 83, 7
@@ -73,16 +74,17 @@ def test_spikes_are_voxels_with_enough_events(level: int, polarities: int) -> No
     cells = Events(events.x >> level, events.y >> level, events.p, events.t)
     shape = -(-height >> level), -(-width >> level)
     counts = bin_events(cells, 0, WINDOW, steps, *shape, polarities, mode='count')
-    least = least_events(background * 4**level / (steps * polarities), 0.005 if level else 0.01)
+    least = least_events(background * 4**level / (steps * polarities), NOISE_SHARE)
     edge = BLOCK >> level
     wanted = np.repeat(np.repeat(least, edge, 0), edge, 1)[: shape[0], : shape[1]]
     np.testing.assert_array_equal(found, counts >= np.maximum(wanted, 1)[None, :, :, None])
     assert 0 < found.sum() < (counts > 0).sum()
 
 
-def test_without_background_every_event_is_a_spike() -> None:
+@pytest.mark.parametrize('background', [0.0, 5.0])
+def test_at_full_size_every_event_is_a_spike(background: float) -> None:
     events = _noise(np.random.default_rng(3), 3000, 40, 60)
-    found = bin_scaled(events, 0, WINDOW, 10, 40, 60, 0, np.zeros((3, 4)))
+    found = bin_scaled(events, 0, WINDOW, 10, 40, 60, 0, np.full((3, 4), background))
     np.testing.assert_array_equal(found, bin_events(events, 0, WINDOW, 10, 40, 60))
 
 

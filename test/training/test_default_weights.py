@@ -70,13 +70,13 @@ def test_separate_simulated_objects_are_found(method):
 
 
 def test_the_defaults_find_more_than_the_documented_rule():
-    """Over windows, with memory; objects of 10 to 60 px radius at any distance."""
+    """Over windows, with memory; objects of 10 to 60 px radius, 25 px apart."""
     found = {}
     for linkage in ('coherence', 'threshold'):
         segmenter = create(from_flat({'device': 'cpu', 'objects.linkage': linkage}))
         total = InstanceMetrics()
         for seed in (1, 2, 3):
-            scene = random_scene(346, 260, seed, 4, (10.0, 60.0), (40.0, 250.0), 0.3)
+            scene = random_scene(346, 260, seed, 4, (10.0, 60.0), (40.0, 250.0), 0.3, gap=25.0)
             sensor = SensorConfig(346, 260, noise_hz=0.3, seed=seed)
             truth = simulate_scene(scene, 0.3, sensor, camera_hz=0).truth
             state = segmenter.initial_state()
