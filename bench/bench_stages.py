@@ -18,7 +18,7 @@ import numpy as np
 
 from spikeseg_ros.algorithms.smash import smash_matrix_pairs
 from spikeseg_ros.events import EventDecoder, EventStream, bin_events, to_tensor
-from spikeseg_ros.perception.config import PerceptionConfig
+from spikeseg_ros.perception.config import from_flat
 from spikeseg_ros.perception.spikeseg import SpikeSegSegmenter
 from spikeseg_ros.simulation import SensorConfig, demo_scene, simulate_scene
 from spikeseg_ros.simulation.bag import packets
@@ -68,7 +68,7 @@ def plain_stages(
     begin = time.perf_counter()
     segmenter.encoder(to_tensor(spikes), stepwise=True)
     seconds['encoder'] = time.perf_counter() - begin
-    trace, _ = segmenter._encode(spikes, None)
+    trace, _ = segmenter._encode(spikes, None, 0)
     some = range(min(3, len(trace.classes)))
     begin = time.perf_counter()
     for spike in some:
@@ -84,9 +84,15 @@ def plain_stages(
 
 
 def run(quick: bool = False) -> None:
-    """Print the table."""
+    """Print one table for the documented grouping rule, whose stages have peers, and one for ours."""
     made, reached = stream(1e6, 2.0 if quick else 6.0)
-    segmenter = SpikeSegSegmenter(PerceptionConfig(device='cpu'))
+    for linkage in ('threshold', 'coherence'):
+        measure(made, reached, linkage)
+
+
+def measure(made: list[Packet], reached: float, linkage: str) -> None:
+    """Print the table of one grouping rule."""
+    segmenter = SpikeSegSegmenter(from_flat({'device': 'cpu', 'objects.linkage': linkage}))
     segmenter.warm_up(WIDTH, HEIGHT)
     source = EventStream(duration_ns=WINDOW)
     state = segmenter.initial_state()
@@ -107,10 +113,14 @@ def run(quick: bool = False) -> None:
             spikes.append(result.spikes)
             last = window, result
     assert last is not None
-    plain = plain_stages(made, segmenter, *last)
-    plain['total'] = sum(plain.values())
+    plain = {}
+    if linkage == 'threshold':
+        plain = plain_stages(made, segmenter, *last)
+        plain['total'] = sum(plain.values())
     mean = {name: round(np.mean([row[name] for row in spikes])) for name in spikes[0]}
-    print(f'{WIDTH}x{HEIGHT}, {reached / 1e6:.2f} Mev/s, {len(spikes)} windows of 50 ms')
+    print(
+        f'\nlinkage {linkage}, {WIDTH}x{HEIGHT}, {reached / 1e6:.2f} Mev/s, {len(spikes)} windows of 50 ms'
+    )
     print(f'mean spikes of a window: {mean}\n')
     print('| stage | median ms | p90 ms | last window ms | plain definition ms | ratio |')
     print('|---|---|---|---|---|---|')
