@@ -84,7 +84,7 @@ def plain_stages(
 
 
 def run(quick: bool = False) -> None:
-    """Print one table for the documented grouping rule, whose stages have peers, and one for ours."""
+    """Print a table for the documented grouping rule, whose stages have peers, and for ours."""
     made, reached = stream(1e6, 2.0 if quick else 6.0)
     for linkage in ('threshold', 'coherence'):
         measure(made, reached, linkage)
