@@ -118,9 +118,8 @@ def measure(made: list[Packet], reached: float, linkage: str) -> None:
         plain = plain_stages(made, segmenter, *last)
         plain['total'] = sum(plain.values())
     mean = {name: round(np.mean([row[name] for row in spikes])) for name in spikes[0]}
-    print(
-        f'\nlinkage {linkage}, {WIDTH}x{HEIGHT}, {reached / 1e6:.2f} Mev/s, {len(spikes)} windows of 50 ms'
-    )
+    size = f'{WIDTH}x{HEIGHT}, {reached / 1e6:.2f} Mev/s, {len(spikes)} windows of 50 ms'
+    print(f'\nlinkage {linkage}, {size}')
     print(f'mean spikes of a window: {mean}\n')
     print('| stage | median ms | p90 ms | last window ms | plain definition ms | ratio |')
     print('|---|---|---|---|---|---|')
