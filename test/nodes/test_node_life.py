@@ -203,10 +203,15 @@ def test_images(launch: Any, client: Any, packed: bool) -> None:
             message.data = message.data[:20]
         publisher.publish(message)
         client.spin(0.1)
-    client.until(lambda: len(arrays) >= 8, 'arrays of images', 5.0)
+    # A busy machine may leave out images, but never the last one.
+    last = 10**18 + 9 * 10**8
+    client.until(
+        lambda: arrays and messages.to_nanoseconds(arrays[-1].header.stamp) == last,
+        'the result of the last image',
+    )
+    assert len(arrays) >= 3
     array = arrays[-1]
     assert (array.width, array.height, array.header.frame_id) == (64, 48, 'camera')
-    assert messages.to_nanoseconds(array.header.stamp) == 10**18 + 9 * 10**8
     assert messages.to_nanoseconds(array.window_duration) == 0
     box = array.objects[0].box
     assert (box.x, box.y, box.width, box.height) == (20, 8, 20, 8)
