@@ -229,7 +229,7 @@ def decode_rle(code: Mapping[str, Any]) -> NDArray[np.bool_]:
     """
     height, width = (int(value) for value in code['size'])
     runs = code['counts']
-    counts = np.asarray(_expand(runs) if isinstance(runs, str) else runs, np.int64)
+    counts = np.asarray(decode_counts(runs) if isinstance(runs, str) else runs, np.int64)
     if height < 0 or width < 0 or (len(counts) and counts.min() < 0):
         msg = f'A mask of {height}x{width} pixels has negative run lengths or sizes.'
         raise SimulationError(msg)
@@ -240,11 +240,14 @@ def decode_rle(code: Mapping[str, Any]) -> NDArray[np.bool_]:
     return flat.reshape((height, width), order='F')
 
 
-def _expand(text: str) -> list[int]:
+def decode_counts(text: str) -> NDArray[np.int64]:
     """Return the run lengths of COCO's compressed text.
 
     A number is a chain of characters, each 48 + five bits (lowest group first) + 32 if more
     follow, in two's complement; from the fourth on it is the difference to the last but one.
+
+    Raises:
+        SimulationError: The text ends in the middle of a number or holds other characters.
     """
     counts: list[int] = []
     value = shift = 0
@@ -261,7 +264,10 @@ def _expand(text: str) -> list[int]:
             value -= 1 << shift
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value = shift = 0
-    return counts
+    if shift:
+        msg = 'Compressed run lengths are cut off.'
+        raise SimulationError(msg)
+    return np.array(counts, np.int64)
 
 
 def to_coco(truth: GroundTruth, windows: Iterable[WindowTruth]) -> dict[str, Any]:

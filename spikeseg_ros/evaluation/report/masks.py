@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from spikeseg_ros.evaluation.report.errors import ReportError
 from spikeseg_ros.evaluation.report.run import lookup
 from spikeseg_ros.evaluation.report.text import clean
+from spikeseg_ros.simulation.truth import decode_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,35 +52,6 @@ def mask_pixels(annotation: dict[str, Any], path: Path) -> NDArray[np.int64]:
         raise _broken(annotation, path)
     values = np.arange(lengths.size) % 2 == 1
     return np.flatnonzero(np.repeat(values, lengths))
-
-
-def decode_counts(text: str) -> NDArray[np.int64]:
-    """Return the run lengths of COCO's compressed text.
-
-    Five bits per character, the lowest first, in two's complement; from the fourth run on the
-    difference to the run before the last one is stored.
-
-    Raises:
-        ValueError: The text ends in the middle of a number or holds other characters.
-    """
-    found: list[int] = []
-    value = shift = 0
-    for char in text:
-        code = ord(char) - 48
-        if not 0 <= code < 64 or shift > 60:
-            msg = f'no run length: {char!r}'
-            raise ValueError(msg)
-        value |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            if code & 16:
-                value -= 1 << shift
-            found.append(value + (found[-2] if len(found) > 2 else 0))
-            value = shift = 0
-    if shift:
-        msg = 'cut off'
-        raise ValueError(msg)
-    return np.array(found, np.int64)
 
 
 def _broken(annotation: dict[str, Any], path: Path) -> ReportError:
