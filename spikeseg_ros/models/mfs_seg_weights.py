@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import MfsSegConfigError, from_mapping
-from spikeseg_ros.models.weights import WeightsError, read_tensors
+from spikeseg_ros.models.weights import WeightsError, read_format
 from spikeseg_ros.spiking.neurons import NeuronError
 
 if TYPE_CHECKING:
@@ -84,16 +83,7 @@ def load_mfs_seg(path: str | os.PathLike[str]) -> MfsSegWeights:
         WeightsError: The file is missing, too large, not of this format, damaged, or holds
             values that no network can have.
     """
-    content = read_tensors(Path(path))
-    if not isinstance(content, dict) or content.get('format') != FORMAT:
-        msg = f'{path!s} is not a {FORMAT} weight file; write one with `spikeseg train mfs_seg`.'
-        raise WeightsError(msg)
-    if content.get('version') != VERSION:
-        msg = (
-            f'{path!s} has version {content.get("version")!r}, this package reads {VERSION}; '
-            f'update the package or train again.'
-        )
-        raise WeightsError(msg)
+    content = read_format(path, FORMAT, VERSION, 'spikeseg train mfs_seg')
     config, metadata = content.get('config'), content.get('metadata')
     if not isinstance(config, dict) or not isinstance(metadata, dict):
         msg = f'{path!s} lacks its configuration or notes; write it again.'

@@ -127,16 +127,7 @@ def load_weights(path: str | os.PathLike[str]) -> NetworkWeights:
         WeightsError: The file is missing, too large, not of this format, damaged, or holds
             values that no network can have.
     """
-    content = read_tensors(Path(path))
-    if not isinstance(content, dict) or content.get('format') != FORMAT:
-        msg = f'{path!s} is not a {FORMAT} weight file; write one with `spikeseg train`.'
-        raise WeightsError(msg)
-    if content.get('version') != VERSION:
-        msg = (
-            f'{path!s} has version {content.get("version")!r}, this package reads {VERSION}; '
-            f'update the package or train again.'
-        )
-        raise WeightsError(msg)
+    content = read_format(path, FORMAT, VERSION, 'spikeseg train')
     try:
         config = _config(content.get('config'))
     except (EncoderConfigError, TypeError) as error:
@@ -150,6 +141,33 @@ def load_weights(path: str | os.PathLike[str]) -> NetworkWeights:
         msg = f'{path!s}: metadata must be a mapping, got {type(metadata).__name__}.'
         raise WeightsError(msg)
     return NetworkWeights(config, weights, thresholds, leaks, metadata)
+
+
+def read_format(
+    path: str | os.PathLike[str], kind: str, version: int, command: str
+) -> dict[str, Any]:
+    """Return the content of a weight file of one format and version.
+
+    Args:
+        path: The file.
+        kind: Name of the format.
+        version: Version this package reads.
+        command: Command that writes such files, for the message.
+
+    Raises:
+        WeightsError: The file cannot be read, or is of another format or version.
+    """
+    content = read_tensors(Path(path))
+    if not isinstance(content, dict) or content.get('format') != kind:
+        msg = f'{path!s} is not a {kind} weight file; write one with `{command}`.'
+        raise WeightsError(msg)
+    if content.get('version') != version:
+        msg = (
+            f'{path!s} has version {content.get("version")!r}, this package reads {version}; '
+            f'update the package or train again.'
+        )
+        raise WeightsError(msg)
+    return content
 
 
 def load_encoder(path: str | os.PathLike[str]) -> SpikeSEGEncoder:

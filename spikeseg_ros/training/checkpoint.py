@@ -20,18 +20,13 @@ if TYPE_CHECKING:
 _FORMAT = 'spikeseg_ros stdp checkpoint 1'
 
 
-def save_checkpoint(path: str | Path, config: StdpConfig, state: TrainingState) -> None:
-    """Write a checkpoint; an interrupted write leaves the previous one untouched.
+def write_content(path: str | Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint of any training; an interrupted write leaves the previous one untouched.
 
     Raises:
         TrainingError: The file cannot be written.
     """
     target = Path(path)
-    content = {
-        'format': _FORMAT,
-        'config': dataclasses.asdict(config),
-        'state': state._asdict(),
-    }
     temporary = target.with_name(target.name + '.tmp')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,21 +37,44 @@ def save_checkpoint(path: str | Path, config: StdpConfig, state: TrainingState) 
         raise TrainingError(msg) from None
 
 
+def read_content(path: str | Path, kind: str) -> dict[str, Any]:
+    """Return the content of a checkpoint of one format; nothing in it is executed.
+
+    Raises:
+        TrainingError: The file is missing, damaged, or of another format.
+    """
+    try:
+        content: Any = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as err:
+        # torch.load has no error class of its own for a damaged archive.
+        reason = str(err).splitlines()[0] if str(err) else repr(err)
+        msg = f'Cannot read the checkpoint {str(path)!r}: {reason}'
+        raise TrainingError(msg) from None
+    if not isinstance(content, dict) or content.get('format') != kind:
+        msg = f'{str(path)!r} is no checkpoint of this version ({kind!r}).'
+        raise TrainingError(msg)
+    return content
+
+
+def save_checkpoint(path: str | Path, config: StdpConfig, state: TrainingState) -> None:
+    """Write a checkpoint; an interrupted write leaves the previous one untouched.
+
+    Raises:
+        TrainingError: The file cannot be written.
+    """
+    write_content(
+        path,
+        {'format': _FORMAT, 'config': dataclasses.asdict(config), 'state': state._asdict()},
+    )
+
+
 def load_checkpoint(path: str | Path) -> tuple[StdpConfig, TrainingState]:
     """Read a checkpoint.
 
     Raises:
         TrainingError: The file is missing, damaged, or no checkpoint of this version.
     """
-    try:
-        content: Any = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as err:
-        reason = str(err).splitlines()[0] if str(err) else repr(err)
-        msg = f'Cannot read the checkpoint {str(path)!r}: {reason}'
-        raise TrainingError(msg) from None
-    if not isinstance(content, dict) or content.get('format') != _FORMAT:
-        msg = f'{str(path)!r} is no checkpoint of this version ({_FORMAT!r}).'
-        raise TrainingError(msg)
+    content = read_content(path, _FORMAT)
     try:
         config = from_values(content['config'])
         state = TrainingState(**content['state'])

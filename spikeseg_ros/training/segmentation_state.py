@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from spikeseg_ros.training.checkpoint import read_content, write_content
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.segmentation_config import SegmentationConfig, segmentation_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spikeseg_ros.models.mfs_seg import MfsSeg
 
 _FORMAT = 'spikeseg_ros segmentation checkpoint 1'
@@ -64,7 +65,6 @@ class SegmentationState:
         Raises:
             TrainingError: The file cannot be written.
         """
-        target = Path(path)
         content = {
             'format': _FORMAT,
             'config': dataclasses.asdict(config),
@@ -73,13 +73,7 @@ class SegmentationState:
             'optimizer': self.optimizer.state_dict(),
             'iteration': self.iteration,
         }
-        temporary = target.with_name(target.name + '.tmp')
-        try:
-            torch.save(content, temporary)
-            os.replace(temporary, target)
-        except (OSError, RuntimeError) as err:
-            msg = f'Cannot write the checkpoint {str(target)!r}: {err}'
-            raise TrainingError(msg) from None
+        write_content(path, content)
 
     def restore(self, path: str | Path, content: dict[str, Any]) -> None:
         """Take over the state of a checkpoint.
@@ -107,16 +101,7 @@ def read_checkpoint(path: str | Path) -> tuple[SegmentationConfig, dict[str, Any
     Raises:
         TrainingError: The file is missing, damaged, or no checkpoint of this version.
     """
-    try:
-        content: Any = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as err:
-        # torch.load has no error class of its own for a damaged archive.
-        reason = str(err).splitlines()[0] if str(err) else repr(err)
-        msg = f'Cannot read the checkpoint {str(path)!r}: {reason}'
-        raise TrainingError(msg) from None
-    if not isinstance(content, dict) or content.get('format') != _FORMAT:
-        msg = f'{str(path)!r} is no checkpoint of this version ({_FORMAT!r}).'
-        raise TrainingError(msg)
+    content = read_content(path, _FORMAT)
     config = content.get('config')
     if not isinstance(config, dict):
         msg = f'The checkpoint {str(path)!r} lacks its options; train again.'
