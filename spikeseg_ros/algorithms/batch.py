@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 
 from spikeseg_ros.algorithms.ash import (
     LAYERS,
@@ -17,6 +18,7 @@ from spikeseg_ros.algorithms.ash import (
 )
 from spikeseg_ros.algorithms.boxes import BoundingBox
 from spikeseg_ros.algorithms.errors import HashError
+from spikeseg_ros.algorithms.hulk_causal import ones
 from spikeseg_ros.algorithms.instances import Instance
 
 if TYPE_CHECKING:
@@ -123,12 +125,9 @@ class InstanceBatch:
 
     def union_mask(self) -> NDArray[np.bool_]:
         """Return the pixels of all instances, shape (height, width), bool."""
-        size = self.rows.shape[1]
-        # The crops may hang over the border by less than their size.
-        padded = np.zeros((self.height + 2 * size, self.width + 2 * size), np.bool_)
-        for crop, (x, y) in zip(self.crops(), self.origin, strict=True):
-            padded[y + size : y + 2 * size, x + size : x + 2 * size] |= crop
-        return padded[size : size + self.height, size : size + self.width]
+        mask = np.zeros((self.height, self.width), np.bool_)
+        _mark(self.rows, self.boxes, np.ascontiguousarray(self.origin), mask)
+        return mask
 
     def to_instances(self) -> list[Instance]:
         """Return one Instance per row."""
@@ -154,3 +153,17 @@ class InstanceBatch:
 
 
 assert set(_PER_INSTANCE) <= {item.name for item in fields(InstanceBatch)}
+
+
+@njit(cache=True, nogil=True)
+def _mark(rows: Any, boxes: Any, origin: Any, mask: Any) -> None:
+    """Set the pixels of all instances; their boxes lie within the mask."""
+    for i in range(rows.shape[0]):
+        x0, y0 = np.int64(origin[i, 0]), np.int64(origin[i, 1])
+        for y in range(boxes[i, 1], boxes[i, 3] + 1):
+            for word in range(rows.shape[2]):
+                bits = rows[i, y - y0, word]
+                while bits != 0:
+                    rest = bits & (bits - np.uint64(1))
+                    mask[y, x0 + 64 * word + np.int64(ones((bits ^ rest) - np.uint64(1)))] = True
+                    bits = rest

@@ -41,11 +41,7 @@ class ScaledBatch:
 
     def support(self) -> NDArray[np.bool_]:
         """Return the pixels under any instance, shape (height, width), bool."""
-        edge = 1 << self.level
-        cells = np.zeros((-(-self.height // edge), -(-self.width // edge)), np.bool_)
-        origin = np.ascontiguousarray(self.batch.origin)
-        _mark(self.batch.rows, self.batch.boxes, origin, cells)
-        return self._grown(cells)[: self.height, : self.width]
+        return self._grown(self.batch.union_mask())[: self.height, : self.width]
 
     def owners(
         self, labels: NDArray[np.int16], count: int
@@ -109,20 +105,6 @@ class ScaledBatch:
 def support(scales: Sequence[ScaledBatch]) -> NDArray[np.bool_]:
     """Return the pixels under the instances of any scale, shape (height, width), bool."""
     return np.asarray(np.logical_or.reduce([item.support() for item in scales]))
-
-
-@njit(cache=True, nogil=True)
-def _mark(rows: Any, boxes: Any, origin: Any, mask: Any) -> None:
-    """Set the pixels of all instances; their boxes lie within the mask."""
-    for i in range(rows.shape[0]):
-        x0, y0 = np.int64(origin[i, 0]), np.int64(origin[i, 1])
-        for y in range(boxes[i, 1], boxes[i, 3] + 1):
-            for word in range(rows.shape[2]):
-                bits = rows[i, y - y0, word]
-                while bits != 0:
-                    rest = bits & (bits - np.uint64(1))
-                    mask[y, x0 + 64 * word + np.int64(ones((bits ^ rest) - np.uint64(1)))] = True
-                    bits = rest
 
 
 @njit(cache=True, nogil=True)
