@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikeseg_ros.datasets.base import DatasetError, Sample
-from spikeseg_ros.datasets.event_frames import Framing, check_framing, count_frames
+from spikeseg_ros.datasets.event_frames import (
+    Framing,
+    LabelledRecordings,
+    check_framing,
+    count_frames,
+)
 from spikeseg_ros.datasets.indices import read_indices
 from spikeseg_ros.evaluation.truth.frames import (
     DDD17_CLASSES,
@@ -96,7 +101,7 @@ class Ddd17Images:
         return Sample(frame, _checked(label, self._labels[index]))
 
 
-class Ddd17Recordings:
+class Ddd17Recordings(LabelledRecordings):
     """A split in the layout of ESS: frames of the events in front of each label.
 
     Each sample has the shape (T, 2, H, W): counts of OFF and ON events by step.
@@ -130,28 +135,6 @@ class Ddd17Recordings:
             for recording in self._recordings
             for index in range(len(recording.labels))
         ]
-
-    def __len__(self) -> int:
-        """Return the number of labels."""
-        return len(self._places)
-
-    def name(self, index: int) -> str:
-        """Return the recording and the file name of a label."""
-        recording, place = self._places[index]
-        return f'{recording.folder.name}/{recording.labels.name(place)}'
-
-    def sample(self, index: int) -> Sample:
-        """Return event frames and label.
-
-        Raises:
-            DatasetError: The label is damaged.
-        """
-        recording, place = self._places[index]
-        try:
-            label = recording.labels.label(place)
-        except ValueError as err:
-            raise DatasetError(str(err)) from None
-        return Sample(recording.frames(place, label.shape, self.framing), label)
 
 
 class _Recording:

@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikeseg_ros.datasets.base import DatasetError, Sample
-from spikeseg_ros.datasets.event_frames import Framing, check_framing, count_frames
+from spikeseg_ros.datasets.base import DatasetError
+from spikeseg_ros.datasets.event_frames import (
+    Framing,
+    LabelledRecordings,
+    check_framing,
+    count_frames,
+)
 from spikeseg_ros.evaluation.truth.frames import DSEC_CLASSES, IGNORE, LabelFrames, load_frames
 from spikeseg_ros.extras import require
 
@@ -39,7 +44,7 @@ COLORS = {
 }  # fmt: skip
 
 
-class DsecSemantic:
+class DsecSemantic(LabelledRecordings):
     """All labelled sequences of a split.
 
     Each sample has the shape (T, 2, H, W): counts of OFF and ON events by step, in the rectified
@@ -84,28 +89,6 @@ class DsecSemantic:
         if not self._places:
             msg = f'No label of {str(Path(root) / split)!r} has a window of events before it.'
             raise DatasetError(msg)
-
-    def __len__(self) -> int:
-        """Return the number of labels."""
-        return len(self._places)
-
-    def name(self, index: int) -> str:
-        """Return the sequence and the file name of a label."""
-        sequence, place = self._places[index]
-        return f'{sequence.folder.name}/{sequence.labels.name(place)}'
-
-    def sample(self, index: int) -> Sample:
-        """Return event frames and label.
-
-        Raises:
-            DatasetError: A file is damaged.
-        """
-        sequence, place = self._places[index]
-        try:
-            label = sequence.labels.label(place)
-        except ValueError as err:
-            raise DatasetError(str(err)) from None
-        return Sample(sequence.frames(place, label.shape, self.framing), label)
 
 
 def sequences(folder: Path) -> list[Path]:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from spikeseg_ros.datasets.base import DatasetError
+from spikeseg_ros.datasets.base import DatasetError, Sample
 from spikeseg_ros.events.binning import bin_events
 from spikeseg_ros.events.types import Events
 
@@ -28,6 +28,39 @@ class Framing(NamedTuple):
 
     steps: int = 5
     window: int = 50_000_000
+
+
+class LabelledRecordings:
+    """The labels of several recordings, one after the other.
+
+    Attributes:
+        framing: Steps and window.
+    """
+
+    framing: Framing
+    _places: list[tuple[Any, int]]
+
+    def __len__(self) -> int:
+        """Return the number of labels."""
+        return len(self._places)
+
+    def name(self, index: int) -> str:
+        """Return the recording and the file name of a label."""
+        recording, place = self._places[index]
+        return f'{recording.folder.name}/{recording.labels.name(place)}'
+
+    def sample(self, index: int) -> Sample:
+        """Return event frames and label.
+
+        Raises:
+            DatasetError: A file is damaged.
+        """
+        recording, place = self._places[index]
+        try:
+            label = recording.labels.label(place)
+        except ValueError as err:
+            raise DatasetError(str(err)) from None
+        return Sample(recording.frames(place, label.shape, self.framing), label)
 
 
 def check_framing(framing: Framing) -> None:
