@@ -9,71 +9,33 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spikeseg_ros.recordings.scan import (
+    ScanConnection,
+    ScanDefinition,
+    ScanError,
+    StorageScan,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 MAGIC = b'\x89MCAP0\r\n'
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 2, 3, 4, 5, 6, 15
 
 
-class ScanError(ValueError):
-    """The file is no MCAP, or damaged from some byte on."""
-
-
-@dataclass(frozen=True)
-class ScanDefinition:
-    """Text of a message definition."""
-
-    data: str
-
-
-@dataclass
-class ScanConnection:
-    """One channel of the file, with the fields that rosbags gives its connections.
+class McapScan(StorageScan):
+    """An MCAP file read record by record.
 
     Attributes:
-        id: Channel id.
-        topic: Topic.
-        msgtype: Message type.
-        msgdef: Definition.
-        qos_text: Offered quality of service as it stands in the file, YAML.
-        msgcount: Messages found.
-    """
-
-    id: int
-    topic: str
-    msgtype: str
-    msgdef: ScanDefinition
-    qos_text: str = ''
-    msgcount: int = 0
-    ext: object = None
-
-
-@dataclass
-class McapScan:
-    """A file read record by record.
-
-    Attributes:
-        path: The file.
         decompress: Turns ('zstd' or 'lz4', bytes) into plain bytes.
-        connections: Channels that have a schema.
-        damage: What ended the reading; empty where all records were whole.
-        start_time: Time of the earliest message [ns].
-        end_time: Time behind the latest message [ns].
-        message_count: Number of messages.
     """
 
-    path: Path
-    decompress: Callable[[str, bytes], bytes]
-    connections: list[ScanConnection] = field(default_factory=list)
-    damage: str = ''
-    start_time: int = 2**63 - 1
-    end_time: int = 0
-    message_count: int = 0
+    def __init__(self, path: Path, decompress: Callable[[str, bytes], bytes]) -> None:
+        super().__init__(path)
+        self.decompress = decompress
 
     def open(self) -> None:
         """Read all records once.
@@ -102,31 +64,14 @@ class McapScan:
             elif opcode == _MESSAGE:
                 number, _, time, _ = struct.unpack_from('<HIQQ', body)
                 if number in channels:
-                    channels[number].msgcount += 1
-                    self.message_count += 1
-                    self.start_time = min(self.start_time, time)
-                    self.end_time = max(self.end_time, time + 1)
+                    self._count(channels[number], time)
         self.connections = list(channels.values())
 
-    def close(self) -> None:
-        """Nothing stays open between calls."""
-
-    def messages(
-        self, connections: Collection[Any]
-    ) -> Iterator[tuple[ScanConnection, int, bytes]]:
-        """Yield (channel, time [ns], message) in the order of the file.
-
-        Raises:
-            ScanError: Behind the last whole record, where the file is damaged.
-        """
-        wanted = {item.id: item for item in connections}
+    def _messages(self) -> Iterator[tuple[int, int, memoryview]]:
         for opcode, body in self._records():
             if opcode == _MESSAGE:
                 number, _, time, _ = struct.unpack_from('<HIQQ', body)
-                if number in wanted:
-                    yield wanted[number], time, bytes(body[22:])
-        if self.damage:
-            raise ScanError(self.damage)
+                yield number, time, body[22:]
 
     def _records(self) -> Iterator[tuple[int, memoryview]]:
         """Yield whole records, those of chunks included; note what ended them."""

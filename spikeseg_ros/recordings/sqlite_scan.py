@@ -10,35 +10,21 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spikeseg_ros.recordings.mcap_scan import ScanConnection, ScanDefinition, ScanError
+from spikeseg_ros.recordings.scan import (
+    ScanConnection,
+    ScanDefinition,
+    ScanError,
+    StorageScan,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
-@dataclass
-class SqliteScan:
-    """A storage file read row by row.
-
-    Attributes:
-        path: The file.
-        connections: Topics.
-        damage: What ended the reading; empty where all rows were whole.
-        start_time: Time of the earliest message [ns].
-        end_time: Time behind the latest message [ns].
-        message_count: Number of messages.
-    """
-
-    path: Path
-    connections: list[ScanConnection] = field(default_factory=list)
-    damage: str = ''
-    start_time: int = 2**63 - 1
-    end_time: int = 0
-    message_count: int = 0
+class SqliteScan(StorageScan):
+    """A sqlite3 file read row by row."""
 
     def open(self) -> None:
         """Read all rows once, without their data.
@@ -59,29 +45,11 @@ class SqliteScan:
             raise ScanError(msg) from None
         for number, time, _ in self._rows('0'):
             if number in topics:
-                topics[number].msgcount += 1
-                self.message_count += 1
-                self.start_time = min(self.start_time, time)
-                self.end_time = max(self.end_time, time + 1)
+                self._count(topics[number], time)
         self.connections = list(topics.values())
 
-    def close(self) -> None:
-        """Nothing stays open between calls."""
-
-    def messages(
-        self, connections: Collection[Any]
-    ) -> Iterator[tuple[ScanConnection, int, bytes]]:
-        """Yield (topic, time [ns], message) in the order of the file.
-
-        Raises:
-            ScanError: Behind the last whole row, where the file is damaged.
-        """
-        wanted = {item.id: item for item in connections}
-        for number, time, data in self._rows('data'):
-            if number in wanted:
-                yield wanted[number], time, data
-        if self.damage:
-            raise ScanError(self.damage)
+    def _messages(self) -> Iterator[tuple[int, int, bytes]]:
+        return self._rows('data')
 
     def _rows(self, data: str) -> Iterator[tuple[int, int, bytes]]:
         """Yield (topic, time [ns], column) of whole rows; note what ended them."""

@@ -11,7 +11,7 @@ import pytest
 from spikeseg_ros.events.types import Packet
 from spikeseg_ros.recordings.bags import BagError, BagReader, BagWriter
 from spikeseg_ros.recordings.definitions import EVENT_PACKET
-from spikeseg_ros.recordings.mcap_scan import ScanError
+from spikeseg_ros.recordings.scan import ScanError
 from spikeseg_ros.recordings.serialization import packet_message
 from spikeseg_ros.recordings.sqlite_scan import SqliteScan
 
