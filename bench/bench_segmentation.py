@@ -25,10 +25,10 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import torch
 from torch import Tensor, nn
 
-from spikeseg_ros.evaluation.energy import measure_energy
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_blocks import Pass, Unit
 from spikeseg_ros.models.mfs_seg_config import preset
+from spikeseg_ros.spiking.energy import measure_energy
 from spikeseg_ros.spiking.surrogate import SurrogateParams
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from tqdm import tqdm
 
 from spikeseg_ros.cli import parser
 from spikeseg_ros.datasets import DatasetError, SegmentationDataset, open_dataset
-from spikeseg_ros.evaluation.energy import (
+from spikeseg_ros.evaluation.segmentation import as_input, confusion
+from spikeseg_ros.models.mfs_seg_weights import MfsSegWeights, load_mfs_seg
+from spikeseg_ros.models.weights import WeightsError, packaged_weights
+from spikeseg_ros.spiking.energy import (
     AC_PICOJOULE,
     MAC_PICOJOULE,
     EnergyReport,
     measure_energy,
 )
-from spikeseg_ros.evaluation.segmentation import as_input, confusion
-from spikeseg_ros.models.mfs_seg_weights import MfsSegWeights, load_mfs_seg
-from spikeseg_ros.models.weights import WeightsError, packaged_weights
 
 if TYPE_CHECKING:
     import argparse

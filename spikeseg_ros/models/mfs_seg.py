@@ -51,6 +51,14 @@ class MfsSeg(nn.Module):
         """Return the layers of neurons in the order of their states."""
         return [module for module in self.modules() if isinstance(module, Neurons)]
 
+    def energy_layers(self) -> list[tuple[str, nn.Module, float | None]]:
+        """Return name, convolution, and how many spikes an input of 1 stands for."""
+        return [
+            (name.removeprefix('net.'), module.conv, module.levels)
+            for name, module in self.named_modules()
+            if isinstance(module, Unit)
+        ]
+
     @property
     def scales(self) -> tuple[int, ...]:
         """Divisor of the size of each output, the coarsest first."""

@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeseg_ros.evaluation.energy import (
-    EnergyReport,
-    LayerEnergy,
-    conv_macs,
-    mean_report,
-    measure_energy,
-)
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import preset
+from spikeseg_ros.spiking.energy import (
+    EnergyProbe,
+    EnergyReport,
+    LayerEnergy,
+    count_product,
+    dense_macs,
+    mean_report,
+    measure_energy,
+    spike_energy,
+)
 
 TINY: dict[str, Any] = {'widths': (8, 8, 12, 16), 'depths': (1, 1, 1, 1), 'classes': 5}
 
@@ -54,11 +58,12 @@ def test_a_layer_computed_by_hand() -> None:
         (nn.Conv2d(4, 8, 3, padding=1, stride=2), 5 * 3 * 8 * 4 * 9),
         (nn.Conv2d(4, 4, 3, padding=1, groups=4), 10 * 6 * 4 * 9),
         (nn.ConvTranspose2d(4, 8, 4, stride=2, padding=1), 10 * 6 * 4 * 8 * 16),
+        (nn.Linear(6, 5), 40 * 6 * 5),
     ],
 )
-def test_macs_of_kinds_of_convolutions(conv: nn.Conv2d | nn.ConvTranspose2d, macs: int) -> None:
+def test_macs_of_kinds_of_layers(conv: nn.Module, macs: int) -> None:
     x = torch.zeros(1, 4, 10, 6)
-    assert conv_macs(conv, x, conv(x)) == macs
+    assert dense_macs(conv, x, conv(x)) == macs
 
 
 def test_measured_accumulates_are_spikes_times_fan_out() -> None:
@@ -137,3 +142,64 @@ def test_batches_and_nothing_are_refused() -> None:
         measure_energy(tiny(), [torch.zeros(2, 3, 32, 32)])
     with pytest.raises(ValueError, match='at least one frame'):
         measure_energy(tiny(), [])
+
+
+class Attending(nn.Module):
+    """Spikes of 0 .. 2 times a matrix, their product with themselves, and one of real values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4, bias=False)
+
+    def energy_layers(self) -> list[tuple[str, nn.Module, float | None]]:
+        return [('linear', self.linear, 2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x) + self.linear(x)
+        count_product('scores', 'attention', 4 * 3 * 4, x, levels=2)
+        count_product('masks', 'mask product', 7, None)
+        return y
+
+
+def test_products_are_what_their_operands_are() -> None:
+    x = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.0, 0.5], [0.0] * 3, [0.0] * 3])[None, None]
+    report = measure_energy(Attending(), [x])
+    linear, scores, masks = report.layers
+    # 4 spikes; each reaches 4 weights, and the layer ran twice.
+    assert (linear.kind, linear.macs, linear.acs) == ('linear', 2 * 4 * 3 * 4, 2 * 4 * 4)
+    assert (scores.kind, scores.acs, scores.real_macs) == ('attention', pytest.approx(16), 0)
+    assert (scores.rate, scores.active) == (pytest.approx(4 / 12), pytest.approx(3 / 12))
+    assert (masks.kind, masks.acs, masks.real_macs) == ('mask product', 0, 7)
+    assert report.millijoule == pytest.approx((48 * 0.9 + 7 * 4.6) * 1e-9)
+    assert report.totals() == {
+        'macs': 7,
+        'acs': pytest.approx(48),
+        'millijoule': report.millijoule,
+    }
+    text = '\n'.join(report.lines())
+    assert 'mask product' in text
+    assert 'attention' in text
+
+
+def test_only_the_thread_of_an_active_probe_is_heard() -> None:
+    network = Attending()
+    count_product('before', 'attention', 5, None)
+    with EnergyProbe(network) as probe:
+        thread = threading.Thread(target=count_product, args=('other', 'attention', 5, None))
+        thread.start()
+        thread.join()
+        count_product('inside', 'attention', 5, None)
+        assert [layer.name for layer in probe.take().layers] == ['inside']
+    network(torch.zeros(1, 1, 2, 3))
+    count_product('after', 'attention', 5, None)
+    assert probe.take().layers == ()
+
+
+def test_layers_without_a_rule_are_refused() -> None:
+    with pytest.raises(TypeError, match='Bilinear'):
+        dense_macs(nn.Bilinear(2, 2, 2), torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+def test_spikes_times_fan_out() -> None:
+    found = spike_energy({'input': 3, 'conv1': 2, 'class': 9}, {'input': 100, 'conv1': 250})
+    assert found == {'macs': 0, 'acs': 800, 'millijoule': pytest.approx(720e-9)}
