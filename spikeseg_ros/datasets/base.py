@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from spikeseg_ros.datasets.event_frames import Framing
+
     Bytes = npt.NDArray[np.uint8]
     Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -78,12 +80,20 @@ class SegmentationDataset(Protocol):
         ...
 
 
-def open_dataset(path: str | Path, split: str) -> SegmentationDataset:
+def open_dataset(
+    path: str | Path,
+    split: str,
+    *,
+    framing: Framing | None = None,
+    cache: str | Path | None = None,
+) -> SegmentationDataset:
     """Open a split of the data set in a folder, which is recognised by its layout.
 
     Args:
         path: Folder of the data set.
         split: Name of the split, for example 'train', 'val' or 'test'.
+        framing: Steps and window of recordings of events; the usual ones where None.
+        cache: Folder that keeps what takes long to make (simulated events), for the next time.
 
     Raises:
         DatasetError: No known data set lies there, or it has no such split.
@@ -104,15 +114,15 @@ def open_dataset(path: str | Path, split: str) -> SegmentationDataset:
     if any(root.glob('dir*/segmentation_masks')):
         from spikeseg_ros.datasets.ddd17 import Ddd17Recordings
 
-        return Ddd17Recordings(root, split)
+        return Ddd17Recordings(root, split, framing)
     if any((root / split).glob('*/events/left/events.h5')):
         from spikeseg_ros.datasets.dsec import DsecSemantic
 
-        return DsecSemantic(root, split)
+        return DsecSemantic(root, split, framing=framing)
     if any(root.glob('*/masks')):
         from spikeseg_ros.datasets.clips import SimulatedClips
 
-        return SimulatedClips(root, split)
+        return SimulatedClips(root, split, framing=framing, cache=cache)
     found = sorted(entry.name for entry in root.iterdir())[:8]
     msg = (
         f'{str(root)!r} holds no data set of a known layout with a split {split!r}: '

@@ -28,10 +28,12 @@ class Framing(NamedTuple):
     Attributes:
         steps: Number of frames T.
         window: Time that they cover, up to the label [ns].
+        bins: Slices of the time of a frame, each with channels of its own.
     """
 
     steps: int = 5
     window: int = 50_000_000
+    bins: int = 1
 
 
 def count_frames(
@@ -43,7 +45,7 @@ def count_frames(
     size: tuple[int, int],
     framing: Framing,
 ) -> Floats:
-    """Count the events of a window by step, polarity and pixel.
+    """Count the events of a window by step, slice, polarity and pixel.
 
     Args:
         x: Columns, shape (N,); events outside of the size are left out.
@@ -55,7 +57,8 @@ def count_frames(
         framing: Steps and window.
 
     Returns:
-        Counts up to 255, shape (T, 2, *size), channel 0 = OFF, 1 = ON.
+        Counts up to 255, shape (T, 2 * bins, *size): OFF and ON of the first slice, then of the
+        next.
     """
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
     events = Events(
@@ -65,8 +68,10 @@ def count_frames(
         t[inside].astype(np.int64),
     )
     begin = end - framing.window
-    volume = bin_events(events, begin, end, framing.steps, *size, mode='count')
-    return np.ascontiguousarray(volume.transpose(0, 3, 1, 2), dtype=np.float32)
+    slices = framing.steps * framing.bins
+    volume = bin_events(events, begin, end, slices, *size, mode='count').transpose(0, 3, 1, 2)
+    shape = (framing.steps, 2 * framing.bins, *size)
+    return np.ascontiguousarray(volume, dtype=np.float32).reshape(shape)
 
 
 def resized_frames(frames: npt.NDArray[np.number], size: tuple[int, int]) -> Floats:
@@ -91,14 +96,15 @@ def resized_frames(frames: npt.NDArray[np.number], size: tuple[int, int]) -> Flo
     return counts.reshape(steps, channels, *size).astype(np.float32)
 
 
-def window_frames(window: EventWindow, steps: int) -> Floats:
-    """Return a window as frames of counts, shape (T, 2, H, W), channel 0 = OFF, 1 = ON.
+def window_frames(window: EventWindow, steps: int, bins: int = 1) -> Floats:
+    """Return a window as frames of counts, shape (T, 2 * bins, H, W); see `count_frames`.
 
     Args:
         window: The window; its own length is divided.
         steps: Number of frames T.
+        bins: Slices of the time of a frame.
     """
     events = window.events
-    framing = Framing(steps, window.duration)
+    framing = Framing(steps, window.duration, bins)
     size = (window.height, window.width)
     return count_frames(events.x, events.y, events.p, events.t, window.t_end, size, framing)

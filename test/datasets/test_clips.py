@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from spikeseg_ros.datasets import DatasetError, open_dataset
+from spikeseg_ros.datasets import clips as clips_module
 from spikeseg_ros.datasets.clips import SimulatedClips
 from spikeseg_ros.datasets.event_frames import Framing, resized_frames
 
@@ -33,16 +34,21 @@ def clips(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_fourth_clip_is_kept_out(clips: Path) -> None:
-    parts = {split: open_dataset(clips, split) for split in ('train', 'val')}
+def test_clips_for_the_test_and_for_choices_are_kept_out_of_training(clips: Path) -> None:
+    parts = {split: open_dataset(clips, split) for split in ('train', 'val', 'trainval', 'test')}
     names = {
         split: {data.name(k).split('/')[0] for k in range(len(data))}
         for split, data in parts.items()
     }
-    assert names == {'train': {'clip0', 'clip2', 'clip3', 'clip4'}, 'val': {'clip1'}}
+    assert names == {
+        'train': {'clip0', 'clip2', 'clip4'},
+        'val': {'clip3'},
+        'trainval': {'clip0', 'clip2', 'clip3', 'clip4'},
+        'test': {'clip1'},
+    }
     # Images 2, 3 and 4 have 50 ms in front of them at 24 images a second.
-    assert [parts['val'].name(k) for k in range(3)] == [f'clip1/0000{k}' for k in (2, 3, 4)]
-    assert len(parts['val']) == 3
+    assert [parts['test'].name(k) for k in range(3)] == [f'clip1/0000{k}' for k in (2, 3, 4)]
+    assert len(parts['test']) == 3
 
 
 def test_events_lie_around_the_object(clips: Path) -> None:
@@ -63,13 +69,47 @@ def test_the_same_seed_gives_the_same_events(clips: Path) -> None:
     assert not np.array_equal(one.sample(0).image, third.sample(0).image)
 
 
+def test_slices_of_a_step_are_the_steps_of_more_frames(clips: Path) -> None:
+    fine = SimulatedClips(clips, 'val', framing=Framing(steps=4))
+    packed = SimulatedClips(clips, 'val', framing=Framing(steps=2, bins=2))
+    frames, label = packed.sample(1)
+    assert frames.shape == (2, 4, 40, 50)
+    assert np.array_equal(frames.reshape(4, 2, 40, 50), fine.sample(1).image)
+    assert np.array_equal(label, fine.sample(1).label)
+
+
+def test_a_cache_gives_the_same_samples_and_notices_other_settings(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / 'cache'
+    made = open_dataset(clips, 'val', cache=cache)
+    plain = open_dataset(clips, 'val')
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(clips_module, '_simulate', None)
+        kept = open_dataset(clips, 'val', cache=cache)
+        packed = open_dataset(clips, 'val', cache=cache, framing=Framing(1, bins=5))
+    assert np.array_equal(packed.sample(1).image[0].reshape(5, 2, 40, 50), plain.sample(1).image)
+    for data in (made, kept):
+        assert [data.name(k) for k in range(3)] == [plain.name(k) for k in range(3)]
+        for k in range(3):
+            assert np.array_equal(data.sample(k).image, plain.sample(k).image)
+            assert np.array_equal(data.sample(k).label, plain.sample(k).label)
+    other = open_dataset(clips, 'val', cache=cache, framing=Framing(steps=1))
+    assert other.sample(0).image.shape == (1, 2, 40, 50)
+    for path in cache.iterdir():
+        path.write_bytes(b'PK no archive')
+    with pytest.raises(DatasetError, match='delete the file'):
+        open_dataset(clips, 'val', cache=cache)
+
+
 def test_damaged_clips_are_refused(clips: Path) -> None:
-    with pytest.raises(DatasetError, match='train and val'):
-        SimulatedClips(clips, 'test')
-    (clips / 'clip1/masks/00002.png').write_bytes(b'no picture')
+    with pytest.raises(DatasetError, match='trainval'):
+        SimulatedClips(clips, 'first')
+    (clips / 'clip3/masks/00002.png').write_bytes(b'no picture')
     with pytest.raises(DatasetError, match=r'00002\.png'):
         SimulatedClips(clips, 'val')
-    (clips / 'clip1/masks/00002.png').unlink()
+    (clips / 'clip3/masks/00002.png').unlink()
     with pytest.raises(DatasetError, match='no clip'):
         SimulatedClips(clips, 'val')
 
