@@ -161,8 +161,8 @@ def _seen(folder: Path, sensor: _Sensor, cache: Path | None) -> _Clip:
     slices = framing.steps * framing.bins
     # Slices may be dealt out to steps and channels in any way: the counts are the same.
     text = repr((_CACHE_VERSION, sensor._replace(framing=Framing(slices, framing.window))))
-    for part in clip_files(folder):
-        text += repr([(path.name, path.stat().st_size) for path in part])
+    for files in clip_files(folder):
+        text += repr([(item.name, item.stat().st_size) for item in files])
     path = cache / f'{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz'
     if path.is_file():
         try:
