@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FORMAT = 'spikeseg_ros stdp checkpoint 1'
 
 
-def write_content(path: str | Path, content: dict[str, Any]) -> None:
+def write_content(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write a checkpoint of any training; an interrupted write leaves the previous one untouched.
 
     Raises:
@@ -37,7 +37,7 @@ def write_content(path: str | Path, content: dict[str, Any]) -> None:
         raise TrainingError(msg) from None
 
 
-def read_content(path: str | Path, kind: str) -> dict[str, Any]:
+def read_content(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """Return the content of a checkpoint of one format; nothing in it is executed.
 
     Raises:

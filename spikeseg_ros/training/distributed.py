@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from spikeseg_ros.training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class Team(NamedTuple):
@@ -32,6 +33,9 @@ class Team(NamedTuple):
     local: int = 0
 
 
+ALONE = Team()
+
+
 @contextmanager
 def team(device: str) -> Iterator[Team]:
     """Join the processes that torchrun started; a process alone is a team of one.
@@ -43,7 +47,7 @@ def team(device: str) -> Iterator[Team]:
         TrainingError: The variables that torchrun sets are wrong, or the others do not answer.
     """
     if 'RANK' not in os.environ or 'WORLD_SIZE' not in os.environ:
-        yield Team()
+        yield ALONE
         return
     try:
         names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
@@ -60,13 +64,12 @@ def team(device: str) -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def mean_over_team(value: Tensor) -> Tensor:
-    """Return the mean of a value over all processes; the value itself in a team of one."""
-    if not dist.is_available() or not dist.is_initialized():
-        return value
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
+def parallel(network: nn.Module, mates: Team) -> nn.Module:
+    """Return what to call instead of the network, so that gradients are means over the team."""
+    if mates.size == 1:
+        return network
+    on_gpu = next(network.parameters()).is_cuda
+    return DistributedDataParallel(network, device_ids=[mates.local] if on_gpu else None)
 
 
 def sum_over_team(value: Tensor) -> Tensor:
@@ -78,11 +81,13 @@ def sum_over_team(value: Tensor) -> Tensor:
     return total
 
 
-def agree(flag: bool) -> bool:
+def mean_over_team(value: Tensor) -> Tensor:
+    """Return the mean of a value over all processes; the value itself in a team of one."""
+    if not dist.is_available() or not dist.is_initialized():
+        return value
+    return sum_over_team(value) / dist.get_world_size()
+
+
+def agree(flag: bool, device: torch.device | None = None) -> bool:
     """Return whether the flag is up in any process, so that all stop together."""
-    return bool(sum_over_team(torch.tensor(float(flag))) > 0) if dist_active() else flag
-
-
-def dist_active() -> bool:
-    """Return whether several processes train together."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return bool(sum_over_team(torch.tensor(float(flag), device=device)) > 0)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +13,35 @@ from torch import Tensor, nn
 
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import MfsSegConfig, preset
+from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
+from spikeseg_ros.training.distributed import ALONE, Team, parallel
 from spikeseg_ros.training.errors import TrainingError
-from spikeseg_ros.training.segmentation_state import SegmentationState
+from spikeseg_ros.training.run_state import Group, RunState
 from spikeseg_ros.training.views import Views
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.training.segmentation_config import SegmentationConfig
+
+FORMAT = 'spikeseg_ros segmentation checkpoint 1'
+
+
+def finite(loss: float, iteration: int, rate: float) -> float:
+    """Return a loss.
+
+    Raises:
+        TrainingError: It is not finite.
+    """
+    if np.isfinite(loss):
+        return loss
+    msg = (
+        f'The loss is {loss} at iteration {iteration}; lower rate (now {rate:g}) and resume from '
+        'the last checkpoint.'
+    )
+    raise TrainingError(msg)
 
 
 def class_weights(dataset: SegmentationDataset, offset: float) -> Tensor:
@@ -92,6 +113,7 @@ class SegmentationTrainer:
         network: Network to start from; a new one where None.
         device: Where to train.
         workers: Threads that prepare views; see `Views`.
+        team: The processes that train together.
     """
 
     def __init__(
@@ -101,16 +123,21 @@ class SegmentationTrainer:
         network: MfsSeg | None = None,
         device: str = 'cpu',
         workers: int = 0,
+        team: Team = ALONE,
     ) -> None:
         self.config = config
         self.dataset = dataset
+        self.team = team
         self.device = torch.device(device)
+        self.terms: dict[str, float] = {}
         if network is None:
             torch.manual_seed(config.seed)
             network = MfsSeg(network_config(config, dataset))
-        self.state = SegmentationState(config, network.to(self.device))
+        network = network.to(self.device)
+        self.state = RunState(network, _groups(config, network), config.rate)
+        self.forward = parallel(self.state.network, team)
         self.weights = class_weights(dataset, config.class_offset).to(self.device)
-        self.views = Views(config, dataset, workers)
+        self.views = Views(config, dataset, workers, team)
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Return the network's input and labels (B, H, W) of an iteration."""
@@ -127,26 +154,36 @@ class SegmentationTrainer:
         """
         config, state = self.config, self.state
         images, labels = self.batch(state.iteration)
-        for group in state.optimizer.param_groups:
-            group['lr'] = config.rate_at(state.iteration)
+        state.set_rate(config.rate_at(state.iteration))
         state.network.train()
         half = config.precision == 'bfloat16'
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            output = state.network(images, rounding=config.rounding_at(state.iteration))
+            output = self.forward(images, rounding=config.rounding_at(state.iteration))
         loss = multi_scale_loss(
             output.logits, labels, config.head_weights, self.weights, self.dataset.ignore
         )
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            msg = (
-                f'The loss is {value} at iteration {state.iteration}; lower rate '
-                f'(now {config.rate:g}) and resume from the last checkpoint.'
-            )
-            raise TrainingError(msg)
+        value = finite(float(loss.detach()), state.iteration, config.rate)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(state.network.parameters(), config.clip)
-        state.optimizer.step()
-        state.iteration += 1
-        state.follow(config.ema)
+        state.step(config.clip, config.ema)
         return value
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint."""
+        self.state.save(path, FORMAT, dataclasses.asdict(self.config))
+
+    def write_weights(self, path: str | os.PathLike[str], metadata: dict[str, Any]) -> None:
+        """Write the averaged weights."""
+        data = self.dataset
+        save_mfs_seg(path, self.state.average, data.classes, data.colors, metadata)
+
+
+def _groups(config: SegmentationConfig, network: MfsSeg) -> list[Group]:
+    """Return the weights of convolutions, which decay, and all else."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            conv = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and name == 'weight'
+            (decayed if conv else plain).append(parameter)
+    return [Group(decayed, config.weight_decay), Group(plain, 0.0)]

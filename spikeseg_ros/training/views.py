@@ -12,12 +12,13 @@ from torch import Tensor
 
 from spikeseg_ros.datasets import SegmentationDataset, rgb_image
 from spikeseg_ros.training.augment import random_event_view, random_view
+from spikeseg_ros.training.distributed import ALONE, Team
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from spikeseg_ros.datasets.base import Array
-    from spikeseg_ros.training.segmentation_config import SegmentationConfig
+    from spikeseg_ros.training.run_config import RunConfig
 
     Bytes = npt.NDArray[np.uint8]
 
@@ -34,12 +35,17 @@ class Views:
         dataset: Where images come from.
         workers: Threads that prepare batches ahead; 0 = none, which is best on few cores. The
             batches are the same with any number.
+        team: The processes that train together; each takes its part of the sequence.
     """
 
     def __init__(
-        self, config: SegmentationConfig, dataset: SegmentationDataset, workers: int = 0
+        self,
+        config: RunConfig,
+        dataset: SegmentationDataset,
+        workers: int = 0,
+        team: Team = ALONE,
     ) -> None:
-        self.config, self.dataset = config, dataset
+        self.config, self.dataset, self.team = config, dataset, team
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.zeros(0, dtype=np.int64))
         self._pool = ThreadPoolExecutor(workers) if workers else None
         self._ahead: dict[int, list[Future[tuple[Array, Bytes]]]] = {}
@@ -78,7 +84,8 @@ class Views:
     def _items(self, iteration: int) -> list[tuple[int, int]]:
         """Return position and sample of each view of a batch."""
         size = self.config.batch
-        return [(k, self.number(k)) for k in range(iteration * size, (iteration + 1) * size)]
+        begin = (iteration * self.team.size + self.team.rank) * size
+        return [(k, self.number(k)) for k in range(begin, begin + size)]
 
     def _view(self, position: int, number: int) -> tuple[Array, Bytes]:
         config, sample = self.config, self.dataset.sample(number)

@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from spikeseg_ros.datasets import Sample
 from spikeseg_ros.evaluation.segmentation import confusion, predict
 from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
+from spikeseg_ros.training import command as shared
 from spikeseg_ros.training import segmentation
 from spikeseg_ros.training.errors import TrainingError
+from spikeseg_ros.training.run_state import read_state
 from spikeseg_ros.training.segmentation_config import SegmentationConfig, segmentation_config
-from spikeseg_ros.training.segmentation_state import read_checkpoint
 from spikeseg_ros.training.segmentation_trainer import (
+    FORMAT,
     SegmentationTrainer,
     class_weights,
     multi_scale_loss,
@@ -103,9 +105,9 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path, precis
     first = SegmentationTrainer(config, Squares())
     for _ in range(5):
         first.step()
-    first.state.save(tmp_path / 'state', config)
-    read, content = read_checkpoint(tmp_path / 'state')
-    assert read == config
+    first.save(tmp_path / 'state')
+    read, content = read_state(tmp_path / 'state', FORMAT)
+    assert segmentation_config(read) == config
     torch.manual_seed(99)
     second = SegmentationTrainer(config, Squares())
     second.state.restore('state', content)
@@ -285,8 +287,8 @@ def test_prediction_has_the_size_of_the_image() -> None:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return arguments of a short run on generated images."""
-    monkeypatch.setattr(segmentation, 'open_dataset', lambda path, split: Squares())
-    monkeypatch.setattr(segmentation, 'keep_freed_memory', lambda: False)
+    monkeypatch.setattr(shared, 'open_dataset', lambda path, split: Squares())
+    monkeypatch.setattr(shared, 'keep_freed_memory', lambda: False)
     (tmp_path / 'options.yaml').write_text(
         'network: {widths: [8, 8, 12, 16], depths: [1, 1, 1, 1]}\n'
         'height: 32\nwidth: 40\nbatch: 4\niterations: 4\nvalidate_every: 2\n',
@@ -353,7 +355,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / 'checkpoint.ckpt'
     path.write_bytes(b'nothing')
     with pytest.raises(TrainingError, match='Cannot read'):
-        read_checkpoint(path)
+        read_state(path, FORMAT)
     torch.save({'format': 'other'}, path)
     with pytest.raises(TrainingError, match='no checkpoint'):
-        read_checkpoint(path)
+        read_state(path, FORMAT)
