@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks: SpikeSEG encoder and decoder, and safe loading of weights."""
+"""Networks: SpikeSEG encoder and decoder, Spike2Former, and safe loading of weights."""
 
 from spikeseg_ros.models.decoder import DecoderError, Segmentation, SpikeSEGDecoder
 from spikeseg_ros.models.encoder import (
@@ -15,6 +15,7 @@ from spikeseg_ros.models.encoder import (
     trace_from_output,
 )
 from spikeseg_ros.models.event_encoder import EventDrivenEncoder
+from spikeseg_ros.models.spike2former import Spike2Former, Spike2FormerConfig
 from spikeseg_ros.models.weights import (
     NetworkWeights,
     WeightsError,
@@ -37,6 +38,8 @@ __all__ = [
     'PoolingIndices',
     'Segmentation',
     'SilentLayerWarning',
+    'Spike2Former',
+    'Spike2FormerConfig',
     'SpikeSEGDecoder',
     'SpikeSEGEncoder',
     'WeightsError',

@@ -35,6 +35,8 @@ FORMAT = 'spikeseg_ros'
 VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 MAX_CHANNELS = 4096
+# Weights in the package that each family takes by default; the one place that names them.
+DEFAULTS = {'spikeseg': 'spikeseg_default', 'mfs_seg': 'mfs_seg_camvid_intermediate'}
 MAX_KERNEL = 63
 
 
@@ -179,7 +181,35 @@ def load_encoder(path: str | os.PathLike[str]) -> SpikeSEGEncoder:
     return load_weights(path).build()
 
 
-def packaged_weights(name: str = 'spikeseg_default') -> Path:
+def find_weights(given: str, family: str) -> Path:
+    """Return the weight file that the option weights means.
+
+    Args:
+        given: Path of a file, name of packaged weights, or empty = the family's default.
+        family: Model family.
+
+    Raises:
+        WeightsError: The family has no default, or there is no such file.
+    """
+    if not given:
+        if family not in DEFAULTS:
+            msg = (
+                f'No weights for {family} come with the package; set the option weights to a '
+                f'file. `spikeseg train {family} --data FOLDER --output FOLDER` makes one from '
+                f'labelled images; docs/{family}.md says how to get released ones.'
+            )
+            raise WeightsError(msg)
+        return packaged_weights(DEFAULTS[family])
+    path = Path(given)
+    if path.is_file():
+        return path
+    if path.name == given and not path.suffix:
+        return packaged_weights(given)
+    msg = f'There is no weight file {given!r}; check the option weights.'
+    raise WeightsError(msg)
+
+
+def packaged_weights(name: str = DEFAULTS['spikeseg']) -> Path:
     """Return the path of a weight file that comes with the package.
 
     Args:

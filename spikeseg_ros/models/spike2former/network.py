@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spike2Former: spiking semantic segmentation of images with queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spikeseg_ros.models.spike2former.backbones import Backbone
+from spikeseg_ros.models.spike2former.config import Spike2FormerConfig, Spike2FormerConfigError
+from spikeseg_ros.models.spike2former.head import DecodeHead
+from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Spike2FormerOutput(NamedTuple):
+    """What a frame produced; n is L + 1, or 1 for the last layer only.
+
+    Attributes:
+        class_logits: (n, B, Q, K + 1); the last class is "no object".
+        mask_logits: (n, B, Q, ceil(H / 2), ceil(W / 2)).
+        state: v of each neuron layer behind the frame; empty unless asked for.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    state: tuple[Tensor, ...]
+
+
+class Spike2Former(nn.Module):
+    """The network; names of parameters and buffers are the published ones.
+
+    A frame keeps nothing: the next one begins with neurons at rest, unless a state is handed
+    over. The T repeats of an image in the published code are identical and mean the same, so they
+    are computed once.
+
+    Args:
+        config: Shape and neurons.
+    """
+
+    def __init__(self, config: Spike2FormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.decode_head = DecodeHead(config)
+        for number, neuron in enumerate(self.neuron_layers().values()):
+            neuron.number = number
+
+    def neuron_layers(self) -> dict[str, Neuron]:
+        """Return the layers of neurons by their published names, in the order of a state."""
+        return {
+            name: module for name, module in self.named_modules() if isinstance(module, Neuron)
+        }
+
+    def parameter_count(self) -> int:
+        """Return the number of trained values."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return RGB images (B, 3, H, W), uint8 or 0 .. 255, as the network wants them."""
+        mean = torch.tensor(self.config.mean, device=images.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.config.std, device=images.device).view(1, -1, 1, 1)
+        return (images.float() - mean) / std
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Sequence[Tensor] | None = None,
+        *,
+        keep: bool = False,
+        last_only: bool = False,
+    ) -> Spike2FormerOutput:
+        """Segment images.
+
+        Args:
+            x: Normalised images (B, 3, H, W), any size.
+            state: State to go on from, as an earlier call returned it with the same `last_only`
+                for images of the same size; neurons at rest where None.
+            keep: Return the state behind the frame; always so where a state is given.
+            last_only: Evaluate the last layer's queries only.
+
+        Raises:
+            Spike2FormerConfigError: The input does not fit the network.
+            NeuronError: The state does not fit the input.
+        """
+        self._check(x, state)
+        run = Pass(state, keep or state is not None)
+        classes, masks = self.decode_head(self.backbone(x, run), run, last_only)
+        carried = tuple(run.carried[number] for number in sorted(run.carried))
+        return Spike2FormerOutput(classes, masks, carried)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return segmentation logits (B, K, H, W) of normalised images (B, 3, H, W)."""
+        output = self(x, last_only=True)
+        return semantic(output.class_logits[-1], output.mask_logits[-1], x.shape[2:])
+
+    def load_published(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Take the weights of a published state dictionary.
+
+        Raises:
+            Spike2FormerConfigError: A key is missing or unexpected, or a shape differs.
+        """
+        own = self.state_dict()
+        missing = sorted(set(own) - set(state_dict))
+        unexpected = sorted(set(state_dict) - set(own))
+        shapes = [
+            f'{name} {tuple(state_dict[name].shape)!r} instead of {tuple(value.shape)!r}'
+            for name, value in own.items()
+            if name in state_dict and state_dict[name].shape != value.shape
+        ]
+        problems = [
+            f'{len(names)} {kind}: {", ".join(names[:5])}{" ..." if len(names) > 5 else ""}'
+            for kind, names in (
+                ('missing', missing),
+                ('unexpected', unexpected),
+                ('of another shape', shapes),
+            )
+            if names
+        ]
+        if problems:
+            msg = (
+                f'The weights do not fit the configuration: {"; ".join(problems)}. Build the '
+                f'network with the configuration that the weights were trained with.'
+            )
+            raise Spike2FormerConfigError(msg)
+        self.load_state_dict(dict(state_dict))
+
+    def _check(self, x: Tensor, state: Sequence[Tensor] | None) -> None:
+        if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point() or 0 in x.shape:
+            msg = f'The network takes normalised images (B, 3, H, W), got {tuple(x.shape)!r}.'
+            raise Spike2FormerConfigError(msg)
+        if state is not None and len(state) != len(self.neuron_layers()):
+            msg = (
+                f'A state of this network has {len(self.neuron_layers())} tensors, got '
+                f'{len(state)}; pass on what an earlier call returned.'
+            )
+            raise Spike2FormerConfigError(msg)
+
+
+def semantic(classes: Tensor, masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Return segmentation logits (B, K, H, W): masks weighted by the classes of their queries.
+
+    Args:
+        classes: Class logits (B, Q, K + 1).
+        masks: Mask logits (B, Q, h, w).
+        size: H and W.
+    """
+    masks = F.interpolate(masks, size=tuple(size), mode='bilinear', align_corners=False)
+    return torch.einsum('bqk,bqhw->bkhw', classes.softmax(-1)[..., :-1], masks.sigmoid())
