@@ -94,7 +94,7 @@ COMMANDS = (
     ),
     Command(
         ('energy',),
-        'spikeseg_ros.evaluation.segmentation_command:run_energy',
+        'spikeseg_ros.evaluation.energy_command:run',
         'print activity and energy of a network, layer by layer',
     ),
     Command(

@@ -1,28 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands ``spikeseg evaluate segmentation`` and ``spikeseg energy``."""
+"""The command ``spikeseg evaluate segmentation``."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from spikeseg_ros.cli import parser
-from spikeseg_ros.datasets import DatasetError, SegmentationDataset, open_dataset
-from spikeseg_ros.evaluation.segmentation import as_input, confusion
-from spikeseg_ros.models.mfs_seg_weights import MfsSegWeights, load_mfs_seg
-from spikeseg_ros.models.weights import WeightsError, packaged_weights
-from spikeseg_ros.spiking.energy import (
-    AC_PICOJOULE,
-    MAC_PICOJOULE,
-    EnergyReport,
-    measure_energy,
+from spikeseg_ros.evaluation.energy_command import image_energy
+from spikeseg_ros.evaluation.segmentation import confusion
+from spikeseg_ros.evaluation.segmentation_files import (
+    MODELS,
+    digest,
+    energy_figures,
+    input_size,
+    load_network,
+    matching,
+    write_figures,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
-
-MODELS = ('mfs_seg',)
+    from spikeseg_ros.spiking.energy_report import EnergyReport
 
 
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -52,77 +48,6 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     return result
 
 
-def _load(name: str) -> tuple[MfsSegWeights, Path]:
-    """Read weights by path, or by the name that they have in the package."""
-    path = Path(name)
-    if not path.is_file() and path.name == name:
-        path = packaged_weights(name)
-    return load_mfs_seg(path), path
-
-
-def _size(text: str | None, weights: MfsSegWeights) -> tuple[int, int]:
-    """Return height and width.
-
-    Raises:
-        WeightsError: They are no two whole numbers in range, or not known.
-    """
-    values: Any = weights.metadata.get('size')
-    if text is not None:
-        values = [int(part) if part.isdigit() else 0 for part in text.split('x')]
-    if (
-        not isinstance(values, list)
-        or len(values) != 2
-        or not all(isinstance(value, int) and 8 <= value <= 8192 for value in values)
-    ):
-        msg = f'The size must be HEIGHTxWIDTH within 8 .. 8192, got {text or values!r}.'
-        raise WeightsError(msg)
-    return values[0], values[1]
-
-
-def _matching(weights: MfsSegWeights, data: str, split: str) -> SegmentationDataset:
-    """Open a split whose classes are those of the weights.
-
-    Raises:
-        DatasetError: They are not.
-    """
-    dataset = open_dataset(data, split)
-    if tuple(dataset.classes) != weights.classes:
-        msg = (
-            f'The data set {data!r} has the classes {", ".join(dataset.classes)}, the weights '
-            f'know {", ".join(weights.classes)}; take weights trained on these classes.'
-        )
-        raise DatasetError(msg)
-    return dataset
-
-
-def _energy(
-    weights: MfsSegWeights, dataset: SegmentationDataset, size: tuple[int, int], count: int
-) -> EnergyReport:
-    """Return the mean energy over images that are spread evenly over a split."""
-    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    network = weights.network.folded()
-    images = (dataset.sample(int(number)).image for number in numbers)
-    return measure_energy(network, (as_input(network, image, size) for image in images))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write(path: str, content: dict[str, Any]) -> None:
-    Path(path).write_text(json.dumps(content, indent=1, sort_keys=True) + '\n', encoding='utf-8')
-
-
-def _energy_figures(report: EnergyReport) -> dict[str, Any]:
-    return {
-        'macs': round(report.macs),
-        'acs': round(report.acs),
-        'rate': round(report.rate, 6),
-        'millijoule': round(report.millijoule, 9),
-        'constants': {'picojoule_per_mac': MAC_PICOJOULE, 'picojoule_per_ac': AC_PICOJOULE},
-    }
-
-
 def run(argv: Sequence[str]) -> int:
     """Judge a segmentation network on labelled images.
 
@@ -141,29 +66,29 @@ def run(argv: Sequence[str]) -> int:
         '--energy-images', type=int, default=16, help='images over which activity is averaged'
     )
     args = arguments.parse_args(list(argv))
-    weights, path = _load(args.weights)
-    size = _size(args.size, weights)
-    dataset = _matching(weights, args.data, args.split)
-    network = weights.network.folded().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights, path = load_network(args.model, args.weights)
+    size = input_size(args.size, weights)
+    dataset = matching(weights, args.data, args.split)
+    network = weights.network.folded().to(memory_format=torch.channels_last)
     numbers = tqdm(range(len(dataset)), desc=args.split, disable=args.quiet)
     matrix = confusion(network, dataset, size, numbers)
-    energy = _energy(weights, dataset, size, max(args.energy_images, 1))
+    energy = image_energy(weights, dataset, size, max(args.energy_images, 1))
     count = weights.network.parameter_count()
     for line in _table(matrix, energy, count, len(dataset), args.split, size):
         sys.stdout.write(line + '\n')
     if args.output:
         figures = {
             'model': args.model,
-            'weights': {'name': path.name, 'sha256': _digest(path)},
+            'weights': {'name': path.name, 'sha256': digest(path)},
             'split': args.split,
             'images': len(dataset),
             'size': list(size),
             'parameters': count,
             'metrics': {name: round(value, 6) for name, value in matrix.result().items()},
             'confusion': matrix.counts.tolist(),
-            'energy': _energy_figures(energy),
+            'energy': energy_figures(energy),
         }
-        _write(args.output, figures)
+        write_figures(args.output, figures)
     return 0
 
 
@@ -190,46 +115,3 @@ def _table(
         f'{energy.acs / 1e6:.1f} M AC at a mean spike count of {energy.rate:.3f}: '
         f'{energy.millijoule:.3f} mJ (45 nm)',
     ]
-
-
-def run_energy(argv: Sequence[str]) -> int:
-    """Print activity and energy of a network layer by layer.
-
-    Args:
-        argv: Arguments without the program's name.
-
-    Returns:
-        Exit status 0; errors are raised as ValueError with a text for the user.
-    """
-    arguments = _parser('energy', 'Print activity and energy of a network, layer by layer.')
-    arguments.add_argument(
-        '--images', type=int, default=16, help='images over which activity is averaged'
-    )
-    args = arguments.parse_args(list(argv))
-    weights, path = _load(args.weights)
-    size = _size(args.size, weights)
-    report = _energy(weights, _matching(weights, args.data, args.split), size, max(args.images, 1))
-    for line in report.lines():
-        sys.stdout.write(line + '\n')
-    if args.output:
-        layers = [
-            {
-                'name': layer.name,
-                'macs': round(layer.macs),
-                'acs': round(layer.acs),
-                'rate': None if layer.rate is None else round(layer.rate, 6),
-                'active': round(layer.active, 6),
-                'picojoule': round(layer.picojoule),
-            }
-            for layer in report.layers
-        ]
-        figures = {
-            'model': args.model,
-            'weights': {'name': path.name, 'sha256': _digest(path)},
-            'split': args.split,
-            'size': list(size),
-            'layers': layers,
-            'total': _energy_figures(report),
-        }
-        _write(args.output, figures)
-    return 0

@@ -32,6 +32,7 @@ from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.perception.front import Foreground, foreground, pyramid
 from spikeseg_ros.perception.result import Result, SegmentedObject
 from spikeseg_ros.perception.segmenter import ClassLabel, ImageFrame
+from spikeseg_ros.spiking.event_energy import spike_fan_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,11 +217,9 @@ class SpikeSegSegmenter:
     def fan_out(self) -> dict[str, int]:
         """Accumulations that one spike of a layer causes in the next one, away from the border."""
         layers = self.encoder.config.layers
-        sources = ('input', 'conv1', 'conv2')
-        return {
-            source: layer.kernel_size**2 * layer.out_channels
-            for source, layer in zip(sources, layers, strict=True)
-        }
+        return spike_fan_out(
+            [layer.kernel_size for layer in layers], [layer.out_channels for layer in layers]
+        )
 
     def initial_state(self) -> SpikeSegState:
         """Return the state before the first window."""

@@ -103,18 +103,6 @@ def test_perfect_and_constant_predictions() -> None:
     assert confusion(network, Fixed(), (16, 16), [1]).counts.sum() == 256
 
 
-def test_energy_command_names_every_layer(
-    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = ['energy', '--weights', str(weights), '--data', str(data)]
-    assert main([*given, '--output', str(tmp_path / 'e.json')]) == 0
-    figures = json.loads((tmp_path / 'e.json').read_text())
-    assert 'decoder.2.blocks.0.units.1' in capsys.readouterr().out
-    assert sum(layer['picojoule'] for layer in figures['layers']) == pytest.approx(
-        figures['total']['millijoule'] * 1e9, rel=1e-3
-    )
-
-
 @pytest.mark.parametrize(
     ('change', 'match'),
     [

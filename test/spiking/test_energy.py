@@ -20,7 +20,6 @@ from spikeseg_ros.spiking.energy import (
     dense_macs,
     mean_report,
     measure_energy,
-    spike_energy,
 )
 
 TINY: dict[str, Any] = {'widths': (8, 8, 12, 16), 'depths': (1, 1, 1, 1), 'classes': 5}
@@ -198,8 +197,3 @@ def test_only_the_thread_of_an_active_probe_is_heard() -> None:
 def test_layers_without_a_rule_are_refused() -> None:
     with pytest.raises(TypeError, match='Bilinear'):
         dense_macs(nn.Bilinear(2, 2, 2), torch.zeros(1, 2), torch.zeros(1, 2))
-
-
-def test_spikes_times_fan_out() -> None:
-    found = spike_energy({'input': 3, 'conv1': 2, 'class': 9}, {'input': 100, 'conv1': 250})
-    assert found == {'macs': 0, 'acs': 800, 'millijoule': pytest.approx(720e-9)}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikeseg_ros.perception.info import describe
+from spikeseg_ros.spiking.energy_report import AC_PICOJOULE
+from spikeseg_ros.spiking.event_energy import spike_energy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 FORMAT = 'spikeseg_run/1'
 DIGITS = 6
-# Energy of one 32-bit float addition in a 45 nm process.
-ACCUMULATE_PJ = 0.9
 _SPIKES = ('input', 'conv1', 'conv2', 'class')
 WINDOW_COLUMNS = (
     'index',
@@ -121,12 +121,12 @@ def energy_summary(
         spikes_per_window: Mean spikes by layer.
         fan_out: Accumulations that one spike of a layer causes.
     """
-    operations = sum(spikes_per_window.get(name, 0.0) * fan for name, fan in fan_out.items())
+    operations = spike_energy(spikes_per_window, fan_out)['acs']
     return {
-        'picojoule_per_window': operations * ACCUMULATE_PJ,
+        'picojoule_per_window': operations * AC_PICOJOULE,
         'accumulations_per_window': operations,
         'constants': {
-            'accumulate_pj': ACCUMULATE_PJ,
+            'accumulate_pj': AC_PICOJOULE,
             'process': '45 nm, 32-bit float addition',
             'fan_out': dict(fan_out),
             'note': 'spikes x fan-out; spikes that pooling stops are counted too',
