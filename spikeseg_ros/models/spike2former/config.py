@@ -206,16 +206,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     'voc_v3': {'backbone': 'v3'},
     'cityscapes_v3': {**_CITY, 'backbone': 'v3'},
     'tiny': {
-        'dims': (24, 40, 56, 72), 'backbone_heads': 4, 'backbone_depths': (2, 1), 'levels': 4,
-        'width': 64, 'groups': 8, 'deformable_kernel': 3, 'heads': 4, 'queries': 24,
-        'classes': 11, 'encoder_layers': 2, 'encoder_hidden': 128, 'decoder_layers': 3,
-        'decoder_hidden': 128,
+        'backbone': 'v3', 'dims': (16, 32, 64, 96), 'backbone_heads': 4,
+        'backbone_depths': (2, 1), 'levels': 4, 'width': 48, 'groups': 6,
+        'deformable_kernel': 3, 'heads': 4, 'queries': 24, 'classes': 11, 'encoder_layers': 2,
+        'encoder_hidden': 96, 'decoder_layers': 3, 'decoder_hidden': 96,
     },
     'small': {
-        'dims': (32, 64, 96, 128), 'backbone_heads': 4, 'backbone_depths': (3, 1), 'levels': 4,
-        'width': 96, 'groups': 12, 'deformable_kernel': 3, 'heads': 4, 'queries': 32,
-        'classes': 11, 'encoder_layers': 2, 'encoder_hidden': 192, 'decoder_layers': 3,
-        'decoder_hidden': 192,
+        'backbone': 'v3', 'dims': (32, 64, 96, 112), 'backbone_heads': 4,
+        'backbone_depths': (3, 1), 'levels': 4, 'width': 64, 'groups': 8,
+        'deformable_kernel': 3, 'heads': 4, 'queries': 32, 'classes': 11, 'encoder_layers': 2,
+        'encoder_hidden': 128, 'decoder_layers': 3, 'decoder_hidden': 192,
     },
 }  # fmt: skip
 
@@ -224,8 +224,8 @@ def preset(name: str, **changes: Any) -> Spike2FormerConfig:
     """Return the configuration of a preset, with some values replaced.
 
     Args:
-        name: One of `PRESETS`: the published configurations, in the aligned layout, or 'tiny' and
-            'small' for a robot.
+        name: One of `PRESETS`: the published configurations, in the aligned layout, or 'tiny'
+            (0.9 M parameters) and 'small' (2.2 M) for a robot.
         changes: Values to replace.
 
     Raises:

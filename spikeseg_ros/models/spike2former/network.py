@@ -74,6 +74,7 @@ class Spike2Former(nn.Module):
         *,
         keep: bool = False,
         last_only: bool = False,
+        rounding: float = 1.0,
     ) -> Spike2FormerOutput:
         """Segment images.
 
@@ -83,20 +84,21 @@ class Spike2Former(nn.Module):
                 for images of the same size; neurons at rest where None.
             keep: Return the state behind the frame; always so where a state is given.
             last_only: Evaluate the last layer's queries only.
+            rounding: How far counts of spikes are rounded; 1 outside of training.
 
         Raises:
             Spike2FormerConfigError: The input does not fit the network.
             NeuronError: The state does not fit the input.
         """
         self._check(x, state)
-        run = Pass(state, keep or state is not None)
+        run = Pass(state, keep or state is not None, rounding=rounding)
         classes, masks = self.decode_head(self.backbone(x, run), run, last_only)
         carried = tuple(run.carried[number] for number in sorted(run.carried))
         return Spike2FormerOutput(classes, masks, carried)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, rounding: float = 1.0) -> Tensor:
         """Return segmentation logits (B, K, H, W) of normalised images (B, 3, H, W)."""
-        output = self(x, last_only=True)
+        output = self(x, last_only=True, rounding=rounding)
         return semantic(output.class_logits[-1], output.mask_logits[-1], x.shape[2:])
 
     def load_published(self, state_dict: Mapping[str, Tensor]) -> None:

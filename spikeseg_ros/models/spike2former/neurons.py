@@ -29,11 +29,13 @@ class Pass:
         state: v of each neuron layer in front of the frame, by number; zeros where None.
         keep: Whether to keep v behind the frame in `carried`.
         carried: v behind the frame.
+        rounding: How far counts are rounded; below 1 only at the start of a training.
     """
 
     state: Sequence[Tensor] | None = None
     keep: bool = False
     carried: dict[int, Tensor] = field(default_factory=dict)
+    rounding: float = 1.0
 
 
 class Neuron(nn.Module):
@@ -71,7 +73,7 @@ class Neuron(nn.Module):
                 )
                 raise NeuronError(msg)
             x = x + before
-        spikes = spike_count(x, self.levels)
+        spikes = spike_count(x, self.levels, run.rounding)
         if run.keep:
             self._keep(x, spikes, run)
         return spikes
