@@ -36,6 +36,21 @@ class Framing(NamedTuple):
     bins: int = 1
 
 
+def framing_notes(framing: Framing) -> dict[str, int]:
+    """Return a framing as the note 'framing' in the metadata of weights."""
+    return framing._asdict()
+
+
+def framing_from_notes(notes: object) -> Framing | None:
+    """Return the framing that framing_notes wrote; None where there is none or it cannot be."""
+    if not isinstance(notes, dict) or set(notes) != set(Framing._fields):
+        return None
+    if not all(type(value) is int and value > 0 for value in notes.values()):
+        return None
+    framing = Framing(**notes)
+    return framing if framing.steps * framing.bins <= min(255, framing.window) else None
+
+
 def count_frames(
     x: npt.NDArray[np.integer],
     y: npt.NDArray[np.integer],

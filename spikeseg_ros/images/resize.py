@@ -62,13 +62,13 @@ def letterbox(source: tuple[int, int], target: tuple[int, int]) -> Letterbox:
     )
 
 
-def apply(image: NDArray[Any], box: Letterbox, fill: int = 0) -> NDArray[Any]:
+def apply(image: NDArray[Any], box: Letterbox, fill: int | tuple[int, ...] = 0) -> NDArray[Any]:
     """Resize and pad an image (area average down, linear up).
 
     Args:
         image: Shape (H, W) or (H, W, C).
         box: Result of letterbox for this size.
-        fill: Value of the padding.
+        fill: Value of the padding, one or one per channel.
 
     Raises:
         ImageError: The image has another size than the box was made for.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikeseg_ros.perception.segmenter import IMAGES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -136,7 +138,14 @@ class Monitor:
         }
         last_error = getattr(pipeline.source.counters, 'last_error', '')
         level, text = OK, f'{rates["packets"]:.0f} messages per second on {state.topic}'
-        if grown['lost'] or grown['dropped']:
+        if grown['dropped'] and self.name == IMAGES:
+            level, text = (
+                WARN,
+                f'overload: {grown["dropped"]:.0f} images left for newer ones, '
+                f'{grown["processed"]:.0f} processed; lower the rate of the camera, image.height '
+                'and image.width, or use a faster device',
+            )
+        elif grown['lost'] or grown['dropped']:
             level, text = (
                 WARN,
                 f'{grown["lost"]:.0f} messages lost on the way and {grown["dropped"]:.0f} dropped '

@@ -227,7 +227,8 @@ class MaskWriter:
     Publishing serialises at once, so the message may be refilled after publish() returned.
 
     Args:
-        content: 'objects' (object_id + 1 per pixel) or 'classes' (class id per pixel).
+        content: 'objects' (object_id + 1 per pixel), 'classes' (class id per pixel) or 'auto'
+            (classes where the family has a mask of its own, else objects).
         compression: '' or 'zlib'.
         labels_topic: Topic of the LabelMap.
 
@@ -236,13 +237,13 @@ class MaskWriter:
     """
 
     def __init__(self, content: str, compression: str = '', labels_topic: str = '') -> None:
-        if content not in ('objects', 'classes') or compression not in ('', 'zlib'):
+        if content not in ('auto', 'objects', 'classes') or compression not in ('', 'zlib'):
             text = (
                 f'No mask of content {content!r} with compression {compression!r}; choose '
-                "objects or classes, '' or 'zlib'."
+                "auto, objects or classes, '' or 'zlib'."
             )
             raise MessageError(text)
-        self._objects = content == 'objects'
+        self._content = content
         self._compression = compression
         self._labels_topic = labels_topic
         self._message = msg.SegmentationMask()
@@ -250,9 +251,12 @@ class MaskWriter:
     def write(self, result: Result) -> msg.SegmentationMask:
         """Fill the message with the mask of a result and return it."""
         message = self._message
+        content = self._content
+        if content == 'auto':
+            content = 'objects' if result.class_ids is None else 'classes'
         fields = wire.mask_fields(
             result,
-            objects=self._objects,
+            objects=content == 'objects',
             compression=self._compression,
             labels_topic=self._labels_topic,
         )

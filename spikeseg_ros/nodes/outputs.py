@@ -80,9 +80,10 @@ class Outputs:
             masks=self._config.object_masks,
         )
         self._sequence += 1
-        self._objects.publish(message)
+        # The mask first: whoever draws it with the objects has it when they arrive.
         if _watched(self._mask):
             self._mask.publish(self._mask_writer.write(result))
+        self._objects.publish(message)
         if _watched(self._instances):
             self._instances.publish(to_instance_array(result, masks=self._config.instance_masks))
         if self._vision is not None and _watched(self._detections):

@@ -31,7 +31,9 @@ from spikeseg_ros.nodes.runtime import NodeError, run, steady_clock
 from spikeseg_ros.nodes.worker import Worker
 from spikeseg_ros.perception.config import options
 from spikeseg_ros.perception.image_stream import ImageStream
+from spikeseg_ros.perception.inputs import chosen_topics, event_stream
 from spikeseg_ros.perception.pipeline import Pipeline
+from spikeseg_ros.perception.segmenter import EVENTS, IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -191,24 +193,30 @@ class PerceptionNode(LifecycleNode):
         values = self._declared.values()
         self._own = self._read_own()
         own, config = self._own, perception_config(values)
-        if not own.events_topic and not own.image_topic:
-            msg = 'Both events_topic and image_topic are empty; set at least one of them.'
-            raise NodeError(msg)
         segmenter = self._factory(config) if self._factory else _create(config)
+        topics = chosen_topics(segmenter, own.events_topic, own.image_topic)
+        if own.events_topic and EVENTS not in topics:
+            self.get_logger().info(
+                f'{segmenter.family} sees camera images; the topic {own.events_topic} is not used.'
+            )
+        for note in getattr(segmenter, 'notes', ()):
+            self.get_logger().warning(note)
         _limit_threads(config.threads)
         segmenter.warm_up(own.sensor_width, own.sensor_height)
         self._segmenter = segmenter
         self._outputs = Outputs(self, own)
-        if own.events_topic:
-            stream = _event_stream(config)
-            self._inputs.append(self._input('events', own.events_topic, segmenter, stream))
-        if own.image_topic:
-            topic = own.image_topic
+        if EVENTS in topics:
+            # Here, because it brings the compiled decoders along.
+            from spikeseg_ros.nodes.history import warm_up_decoders
+
+            warm_up_decoders()
+            stream = event_stream(config)
+            self._inputs.append(self._input(EVENTS, topics[EVENTS], segmenter, stream))
+        if IMAGES in topics:
+            topic = topics[IMAGES]
             if own.image_transport == 'compressed' and not topic.endswith('/compressed'):
                 topic += '/compressed'
-            self._inputs.append(
-                self._input('images', topic, segmenter, ImageStream(to_image_frame))
-            )
+            self._inputs.append(self._input(IMAGES, topic, segmenter, ImageStream(to_image_frame)))
 
     def _input(self, name: str, topic: str, segmenter: Segmenter, source: Any) -> _Input:
         """Return an input with a pipeline of its own."""
@@ -238,7 +246,7 @@ class PerceptionNode(LifecycleNode):
             self._worker.signal()
 
         item.last_message, item.mismatch = 0, ''
-        if item.name == 'events':
+        if item.name == EVENTS:
             profile = best_effort(1000)
             kind, callback = EventPacket, on_events
         else:
@@ -378,21 +386,6 @@ def _create(config: PerceptionConfig) -> Segmenter:
     from spikeseg_ros.perception.registry import create
 
     return create(config)
-
-
-def _event_stream(config: PerceptionConfig) -> Any:
-    """Make the event stream that the configuration describes."""
-    from spikeseg_ros.events import EventStream
-    from spikeseg_ros.nodes.history import warm_up_decoders
-
-    warm_up_decoders()
-    events = config.events
-    return EventStream(
-        duration_ns=round(events.window_ms * 1e6),
-        count=events.window_events,
-        max_bytes=round(events.queue_mb * 1e6),
-        silence_ns=round(events.silence_ms * 1e6),
-    )
 
 
 def _limit_threads(threads: int) -> None:

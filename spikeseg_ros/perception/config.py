@@ -9,52 +9,41 @@ documentation are all made from these declarations.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from spikeseg_ros.perception.option import ConfigError, Option, option
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MODELS = ('spikeseg',)
+__all__ = (
+    'DEVICES',
+    'LINKAGES',
+    'MODELS',
+    'ConfigError',
+    'EventConfig',
+    'ImageConfig',
+    'ObjectConfig',
+    'Option',
+    'PerceptionConfig',
+    'SemanticConfig',
+    'SpikeSegConfig',
+    'TrackingConfig',
+    'flatten',
+    'from_flat',
+    'load_config',
+    'option',
+    'options',
+    'to_flat',
+)
+
+MODELS = ('spikeseg', 'mfs_seg', 'spike2former')
 DEVICES = ('auto', 'cuda', 'cpu')
 LINKAGES = ('coherence', 'threshold', 'average', 'argmax')
-
-
-class ConfigError(ValueError):
-    """An option is unknown or its value cannot be used; the text says which and what to do."""
-
-
-def option(
-    default: Any,
-    description: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    dynamic: bool = False,
-) -> Any:
-    """Declare an option of a configuration dataclass.
-
-    Args:
-        default: Default value; its type is the option's type.
-        description: One sentence with the unit.
-        low: Smallest allowed number.
-        high: Largest allowed number.
-        choices: Allowed texts.
-        dynamic: Whether the value may change while a node is active.
-    """
-    metadata = {
-        'description': description,
-        'low': low,
-        'high': high,
-        'choices': choices,
-        'dynamic': dynamic,
-    }
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -222,20 +211,56 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class SemanticConfig:
+    """How class masks become objects; for the families mfs_seg and spike2former."""
+
+    things: str = option(
+        'auto',
+        'Classes of which objects are made, separated by commas; auto = those that can be '
+        'counted, such as car or pedestrian; none = no objects.',
+    )
+    min_area: int = option(
+        0,
+        'Objects of fewer pixels are dropped; 0 = by image size: one pixel in 2000 (86 at '
+        '480x360) [px].',
+        low=0,
+        high=100_000_000,
+        dynamic=True,
+    )
+    min_score: float = option(
+        0.5,
+        'Objects whose class has a smaller mean probability are dropped.',
+        low=0.0,
+        high=1.0,
+        dynamic=True,
+    )
+    streaming: bool = option(
+        False,
+        'Keep membrane potentials from one input to the next instead of starting from rest; for '
+        'networks that were trained so.',
+    )
+
+
+@dataclass(frozen=True)
 class ImageConfig:
-    """How camera images reach a network that expects spikes."""
+    """How camera images and event frames reach mfs_seg and spike2former; undone for the mask."""
 
     height: int = option(
         0,
-        'Rows the image is resized to before the network; 0 = as it is [px].',
+        'Rows the network sees; 0 = as in its training [px]. Not used by spikeseg.',
         low=0,
         high=8192,
     )
     width: int = option(
         0,
-        'Columns the image is resized to before the network; 0 = as it is [px].',
+        'Columns the network sees; 0 = as in its training [px]. Not used by spikeseg.',
         low=0,
         high=8192,
+    )
+    keep_ratio: bool = option(
+        True,
+        'Keep the ratio of the sides and fill the rest with the mean colour, instead of '
+        'stretching. Not used by spikeseg.',
     )
 
 
@@ -243,8 +268,17 @@ class ImageConfig:
 class PerceptionConfig:
     """All options of the perception."""
 
-    model: str = option('spikeseg', 'Model family.', choices=MODELS)
-    weights: str = option('', 'Weight file; empty = the weights that come with the package.')
+    model: str = option(
+        'spikeseg',
+        'Model family: spikeseg finds what moves in events; mfs_seg and spike2former know '
+        'classes, in camera images or in events, as their weights say.',
+        choices=MODELS,
+    )
+    weights: str = option(
+        '',
+        'Weight file, or the name of one that comes with the package; empty = the default of the '
+        'family.',
+    )
     device: str = option(
         'auto', 'Device of the network: auto takes CUDA where there is one.', choices=DEVICES
     )
@@ -258,59 +292,8 @@ class PerceptionConfig:
     spikeseg: SpikeSegConfig = field(default_factory=SpikeSegConfig)
     objects: ObjectConfig = field(default_factory=ObjectConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
-
-
-@dataclass(frozen=True)
-class Option:
-    """One declared option, as parameters and documentation need it.
-
-    Attributes:
-        name: Dotted name, for example 'events.window_ms'.
-        default: Default value; bool, int, float or str.
-        description: One sentence with the unit.
-        low: Smallest allowed number or None.
-        high: Largest allowed number or None.
-        choices: Allowed texts, empty where any text is allowed.
-        dynamic: Whether it may change while a node is active.
-    """
-
-    name: str
-    default: bool | int | float | str
-    description: str
-    low: float | None
-    high: float | None
-    choices: tuple[str, ...]
-    dynamic: bool
-
-    def check(self, value: object) -> bool | int | float | str:
-        """Return the value in the option's type.
-
-        Raises:
-            ConfigError: The value has the wrong type or lies outside the range.
-        """
-        kind = type(self.default)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not kind:
-            msg = (
-                f'{self.name} must be of type {kind.__name__}, got {value!r} of type '
-                f'{type(value).__name__}.'
-            )
-            raise ConfigError(msg)
-        if isinstance(value, str):
-            if self.choices and value not in self.choices:
-                msg = f'{self.name} must be one of {", ".join(self.choices)}, got {value!r}.'
-                raise ConfigError(msg)
-            return value
-        assert isinstance(value, (bool, int, float))
-        inside = math.isfinite(value)
-        inside = inside and (self.low is None or value >= self.low)
-        inside = inside and (self.high is None or value <= self.high)
-        if not inside:
-            msg = f'{self.name} must lie between {self.low} and {self.high}, got {value!r}.'
-            raise ConfigError(msg)
-        return value
 
 
 def options(kind: type = PerceptionConfig, prefix: str = '') -> Iterator[Option]:

@@ -27,7 +27,8 @@ class PerceptionNodeConfig:
 
     events_topic: str = option(
         '/event_camera/events',
-        'Topic of event_camera_msgs/EventPacket; empty = no events.',
+        'Topic of event_camera_msgs/EventPacket; empty = no events. A network for camera images '
+        'leaves the default topic unused.',
     )
     image_topic: str = option(
         '', 'Topic of sensor_msgs/Image or CompressedImage; empty = no images.'
@@ -49,9 +50,10 @@ class PerceptionNodeConfig:
     object_masks: bool = option(True, 'Give every object its mask.')
     instance_masks: bool = option(True, 'Give every instance its mask.')
     mask_content: str = option(
-        'objects',
-        'Pixels of the mask topic: object_id + 1 or class id.',
-        choices=('objects', 'classes'),
+        'auto',
+        'Pixels of the mask topic: object_id + 1 or class id; auto = class ids where the network '
+        'gives every pixel a class, else objects.',
+        choices=('auto', 'objects', 'classes'),
     )
     mask_compression: str = option(
         'none', 'Compression of the mask topic.', choices=('none', 'zlib')

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from spikeseg_ros.perception.config import PerceptionConfig
     from spikeseg_ros.perception.segmenter import Segmenter
 
-FAMILIES = {'spikeseg': 'spikeseg_ros.perception.spikeseg:SpikeSegSegmenter'}
+FAMILIES = {
+    'spikeseg': 'spikeseg_ros.perception.spikeseg:SpikeSegSegmenter',
+    'mfs_seg': 'spikeseg_ros.perception.mfs_seg:MfsSegSegmenter',
+    'spike2former': 'spikeseg_ros.perception.spike2former:Spike2FormerSegmenter',
+}
 
 
 def create(config: PerceptionConfig) -> Segmenter:

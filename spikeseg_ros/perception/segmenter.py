@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from spikeseg_ros.perception.config import PerceptionConfig
     from spikeseg_ros.perception.result import Result
 
+# Kinds of input.
+EVENTS, IMAGES = 'events', 'images'
+
 
 @dataclass(frozen=True)
 class ImageFrame:
@@ -59,6 +62,9 @@ class Segmenter(Protocol):
         family: Name in the registry.
         labels: Classes of the masks, background included.
         device: Device the network runs on, for diagnostics.
+
+    A family that does not take both kinds of input names those it takes in `inputs`. `notes` may
+    hold texts for the user, which the node logs as warnings.
     """
 
     family: str

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Spike2Former family: its weights behind the interface of the semantic families."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from spikeseg_ros.models.weights import find_weights
+from spikeseg_ros.perception.devices import choose_device
+from spikeseg_ros.perception.semantic import SemanticSegmenter
+from spikeseg_ros.perception.weight_notes import trained_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from spikeseg_ros.events.frames import Framing
+    from spikeseg_ros.perception.config import PerceptionConfig
+
+
+class Spike2FormerNetwork:
+    """A trained Spike2Former, folded for inference; see `SemanticNetwork`.
+
+    Args:
+        config: Configuration.
+
+    Raises:
+        ConfigError: The device cannot be used.
+        WeightsError: There are no weights, or they cannot be used.
+    """
+
+    family = 'spike2former'
+    multiple = 1
+    framing: Framing | None = None
+
+    def __init__(self, config: PerceptionConfig) -> None:
+        self.device = choose_device(config.device)
+        path = find_weights(config.weights, self.family)
+        from spikeseg_ros.models.spike2former_weights import load_spike2former
+
+        weights = load_spike2former(path)
+        self.classes, self.colors = weights.classes, weights.colors
+        self.size = trained_size(weights.metadata)
+        self.network = weights.network.folded().to(self.device)
+        red, green, blue = (round(value) for value in weights.network.config.mean)
+        self.fill = (red, green, blue)
+
+    def logits(self, inputs: NDArray[Any], state: None) -> tuple[Tensor, None]:
+        """Return class scores (1, classes, H, W); every image is seen from rest."""
+        x = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
+        return self.network.logits(self.network.normalised(x.permute(2, 0, 1).unsqueeze(0))), None
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the share of each class in the scores of all queries, shape (classes, N)."""
+        return scores / scores.sum(dim=0).clamp(min=1e-6)
+
+
+class Spike2FormerSegmenter(SemanticSegmenter):
+    """The family as the registry makes it."""
+
+    def __init__(self, config: PerceptionConfig) -> None:
+        """Load the network; raises as Spike2FormerNetwork and SemanticSegmenter."""
+        super().__init__(config, Spike2FormerNetwork(config))
