@@ -58,6 +58,11 @@ COMMANDS = (
         'train a fully spiking segmentation network on labelled images',
     ),
     Command(
+        ('train', 'spike2former'),
+        'spikeseg_ros.training.spike2former:run',
+        'train Spike2Former on labelled images',
+    ),
+    Command(
         ('evaluate', 'weights'),
         'spikeseg_ros.evaluation.weights:run',
         'judge weight files on known scenes and on recordings, in one table',

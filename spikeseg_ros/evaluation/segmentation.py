@@ -10,8 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from spikeseg_ros.datasets.base import DatasetError
 from spikeseg_ros.datasets.event_frames import resized_frames
 from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
+from spikeseg_ros.models.spike2former import Spike2Former
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from spikeseg_ros.models.mfs_seg import MfsSeg
 
     Bytes = npt.NDArray[np.uint8]
+    Network = MfsSeg | Spike2Former
 
 
-def as_input(network: MfsSeg, image: Array, size: tuple[int, int]) -> torch.Tensor:
+def as_input(network: Network, image: Array, size: tuple[int, int]) -> torch.Tensor:
     """Return one sample as the network wants it, at a size, on the network's device.
 
     Args:
@@ -35,9 +38,15 @@ def as_input(network: MfsSeg, image: Array, size: tuple[int, int]) -> torch.Tens
 
     Returns:
         Shape (1, 3, *size), or (T, 1, C, *size).
+
+    Raises:
+        DatasetError: The network does not take event frames.
     """
     device = next(network.parameters()).device
     if image.ndim == 4:
+        if isinstance(network, Spike2Former):
+            msg = 'Spike2Former takes images, the data set holds event frames; take mfs_seg.'
+            raise DatasetError(msg)
         frames = np.ascontiguousarray(resized_frames(image, size))
         return network.spikes(torch.from_numpy(frames).to(device).unsqueeze(1))
     if image.shape[:2] != size:
@@ -48,7 +57,7 @@ def as_input(network: MfsSeg, image: Array, size: tuple[int, int]) -> torch.Tens
     return network.normalised(torch.from_numpy(image).to(device).permute(2, 0, 1).unsqueeze(0))
 
 
-def predict(network: MfsSeg, image: Array, size: tuple[int, int], rounding: float = 1.0) -> Bytes:
+def predict(network: Network, image: Array, size: tuple[int, int], rounding: float = 1.0) -> Bytes:
     """Return the class of each pixel of a sample, shape (H, W).
 
     Args:
@@ -59,14 +68,18 @@ def predict(network: MfsSeg, image: Array, size: tuple[int, int], rounding: floa
     """
     shape = image.shape[-2:] if image.ndim == 4 else image.shape[:2]
     with torch.inference_mode():
-        logits = network(as_input(network, image, size), rounding=rounding).logits[-1]
+        seen = as_input(network, image, size)
+        if isinstance(network, Spike2Former):
+            logits = network.logits(seen, rounding)
+        else:
+            logits = network(seen, rounding=rounding).logits[-1]
         full = F.interpolate(logits, shape, mode='bilinear', align_corners=False)
         classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
     return classes
 
 
 def confusion(
-    network: MfsSeg,
+    network: Network,
     dataset: SegmentationDataset,
     size: tuple[int, int],
     numbers: Iterable[int] | None = None,

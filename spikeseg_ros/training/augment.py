@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float32]
 
+_ATTEMPTS = 10
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -29,6 +30,9 @@ class Augmentation(NamedTuple):
         aspect: Largest stretch of one side against the other, as a share.
         flip: Whether to mirror half of the views.
         color: Strength of brightness, contrast, saturation, tint and gamma; 0 = none.
+        short_min: Smallest short edge to which an image is resized in front of the cut [px].
+        short_max: Largest short edge [px]; 0 = magnify by scale_min .. scale_max instead.
+        cat_max: A cut is drawn again, at most ten times, while one class fills more of it.
     """
 
     scale_min: float = 0.5
@@ -36,6 +40,9 @@ class Augmentation(NamedTuple):
     aspect: float = 0.1
     flip: bool = True
     color: float = 1.0
+    short_min: int = 0
+    short_max: int = 0
+    cat_max: float = 1.0
 
 
 class _Cut(NamedTuple):
@@ -73,7 +80,7 @@ def random_view(
     Returns:
         View, shape (*size, 3), and its label, shape size.
     """
-    cut = _random_cut(label.shape, size, settings, rng)
+    cut = _varied_cut(label, size, ignore, settings, rng)
     smooth = cv2.INTER_AREA if cut.shrinks else cv2.INTER_LINEAR
     seen = np.asarray(
         cv2.resize(image[cut.source], cut.inner[::-1], interpolation=smooth), dtype=np.uint8
@@ -108,7 +115,7 @@ def random_event_view(
     Returns:
         View, shape (T, C, *size), and its label, shape size.
     """
-    cut = _random_cut(label.shape, size, settings, rng)
+    cut = _varied_cut(label, size, ignore, settings, rng)
     view = np.zeros((*frames.shape[:2], *size), dtype=np.float32)
     view[:, :, cut.target[0], cut.target[1]] = resized_frames(
         frames[:, :, cut.source[0], cut.source[1]], cut.inner
@@ -119,6 +126,24 @@ def random_event_view(
     return np.ascontiguousarray(view), np.ascontiguousarray(target)
 
 
+def _varied_cut(
+    label: Bytes,
+    size: tuple[int, int],
+    ignore: int,
+    settings: Augmentation,
+    rng: np.random.Generator,
+) -> _Cut:
+    """Choose a cut that no class fills alone, if one is found in ten attempts."""
+    cut = _random_cut(label.shape, size, settings, rng)
+    for _ in range(_ATTEMPTS - 1 if settings.cat_max < 1 else 0):
+        counts = np.bincount(label[cut.source].ravel(), minlength=256)
+        counts[ignore] = 0
+        if np.count_nonzero(counts) > 1 and counts.max() < settings.cat_max * counts.sum():
+            break
+        cut = _random_cut(label.shape, size, settings, rng)
+    return cut
+
+
 def _random_cut(
     shape: tuple[int, ...],
     size: tuple[int, int],
@@ -127,11 +152,27 @@ def _random_cut(
 ) -> _Cut:
     """Choose magnification, stretch and place."""
     height, width = shape
+    if settings.short_max:
+        short = int(rng.integers(settings.short_min, settings.short_max + 1))
+        factor = short / min(height, width)
+        return _placed_cut(shape, (size[0] / factor, size[1] / factor), size, rng)
     scale = math.exp(rng.uniform(math.log(settings.scale_min), math.log(settings.scale_max)))
     stretch = math.exp(rng.uniform(-settings.aspect, settings.aspect) / 2)
     # Rows and columns of the image that the view shows; more than there are when zoomed out.
-    rows, y = _span(height, height / (scale * stretch), rng)
-    columns, x = _span(width, width * stretch / scale, rng)
+    wanted = height / (scale * stretch), width * stretch / scale
+    return _placed_cut(shape, wanted, size, rng)
+
+
+def _placed_cut(
+    shape: tuple[int, ...],
+    wanted: tuple[float, float],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> _Cut:
+    """Choose the place of a cut with a number of rows and columns of the image."""
+    height, width = shape
+    rows, y = _span(height, wanted[0], rng)
+    columns, x = _span(width, wanted[1], rng)
     down, across = size[0] / rows, size[1] / columns
     vertical = _axis(y, rows, height, down)
     horizontal = _axis(x, columns, width, across)
