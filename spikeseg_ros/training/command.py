@@ -25,6 +25,8 @@ from spikeseg_ros.training.run_state import read_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spikeseg_ros.events.frames import Framing
+
 Config = TypeVar('Config', bound=RunConfig)
 
 
@@ -45,6 +47,7 @@ def train_parser(family: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--iterations', type=int, help='length of the run; may be changed when resuming'
     )
+    parser.add_argument('--cache', help='folder that keeps simulated events for the next time')
     parser.add_argument('--train-split', default='train', help='split to learn from')
     parser.add_argument('--val-split', default='val', help='split to validate on')
     parser.add_argument(
@@ -105,12 +108,14 @@ def settle(
 def execute(
     args: argparse.Namespace,
     make: Callable[[argparse.Namespace, SegmentationDataset, str, Team], Trainer],
+    framing: Framing | None = None,
 ) -> int:
     """Run a training from the command line.
 
     Args:
         args: Arguments of `train_parser`.
         make: Returns the trainer for the arguments, the data, a device and a team.
+        framing: How recordings of events become frames.
 
     Returns:
         Exit status 0; errors are raised as ValueError with a text for the user.
@@ -126,8 +131,10 @@ def execute(
     with team(device) as mates:
         if mates.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-        dataset = open_dataset(args.data, args.train_split)
-        validation = open_dataset(args.data, args.val_split)
+        dataset, validation = (
+            open_dataset(args.data, split, framing=framing, cache=args.cache)
+            for split in (args.train_split, args.val_split)
+        )
         trainer = make(args, dataset, device, mates)
         count = trainer.state.network.parameter_count()
         loop = Loop(trainer, validation, folder, 60 * args.checkpoint_minutes, args.quiet)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikeseg_ros.training.augment import Augmentation
 from spikeseg_ros.training.errors import TrainingError
+from spikeseg_ros.training.event_augment import EventAugmentation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,6 +140,11 @@ class RunConfig:
     def augmentation(self) -> Augmentation:
         """Ranges of the random views."""
         return Augmentation(self.scale_min, self.scale_max, self.aspect, self.flip, self.color)
+
+    @property
+    def event_augmentation(self) -> EventAugmentation:
+        """Ranges of the random changes of event frames."""
+        return EventAugmentation()
 
     def rate_at(self, iteration: int) -> float:
         """Return the learning rate of an iteration, the first being 0."""

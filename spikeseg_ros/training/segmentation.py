@@ -57,4 +57,6 @@ def run(argv: Sequence[str]) -> int:
     parser = train_parser(
         'mfs_seg', 'Train a fully spiking segmentation network on labelled images.'
     )
-    return execute(parser.parse_args(list(argv)), _trainer)
+    args = parser.parse_args(list(argv))
+    framing = settle(args, SegmentationConfig(), FORMAT)[0].framing
+    return execute(args, _trainer, framing)

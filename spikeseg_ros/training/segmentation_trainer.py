@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spikeseg_ros.events.frames import framing_notes
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import MfsSegConfig, preset
 from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
@@ -174,7 +175,9 @@ class SegmentationTrainer:
 
     def write_weights(self, path: str | os.PathLike[str], metadata: dict[str, Any]) -> None:
         """Write the averaged weights."""
-        data = self.dataset
+        data, framing = self.dataset, getattr(self.dataset, 'framing', None)
+        if framing is not None:
+            metadata = {**metadata, 'framing': framing_notes(framing)}
         save_mfs_seg(path, self.state.average, data.classes, data.colors, metadata)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikeseg_ros.datasets import SegmentationDataset, rgb_image
+from spikeseg_ros.datasets import Sample, SegmentationDataset, rgb_image
 from spikeseg_ros.training.augment import random_event_view, random_view
 from spikeseg_ros.training.distributed import ALONE, Team
+from spikeseg_ros.training.event_augment import disturbed, pasted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spikeseg_ros.training.run_config import RunConfig
 
     Bytes = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float32]
 
 # Streams of random numbers, so that order and views do not depend on each other.
 _ORDER, _VIEW = 1, 2
@@ -92,7 +94,20 @@ class Views:
         size, ignore = (config.height, config.width), self.dataset.ignore
         rng = np.random.default_rng([config.seed, _VIEW, position])
         if sample.image.ndim == 4:
-            frames = np.asarray(sample.image, np.float32)
-            return random_event_view(frames, sample.label, size, ignore, config.augmentation, rng)
+            return self._event_view(sample, rng)
         image = rgb_image(sample)
         return random_view(image, sample.label, size, ignore, config.augmentation, rng)
+
+    def _event_view(self, sample: Sample, rng: np.random.Generator) -> tuple[Array, Bytes]:
+        config, ignore = self.config, self.dataset.ignore
+        size, settings = (config.height, config.width), config.event_augmentation
+
+        def view(item: Sample) -> tuple[Floats, Bytes]:
+            frames = np.asarray(item.image, np.float32)
+            return random_event_view(frames, item.label, size, ignore, config.augmentation, rng)
+
+        frames, label = view(sample)
+        if settings.paste and rng.random() < settings.paste:
+            other = self.dataset.sample(int(rng.integers(len(self.dataset))))
+            frames, label = pasted(frames, label, *view(other), ignore)
+        return disturbed(frames, settings, rng), label

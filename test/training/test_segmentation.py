@@ -287,7 +287,7 @@ def test_prediction_has_the_size_of_the_image() -> None:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return arguments of a short run on generated images."""
-    monkeypatch.setattr(shared, 'open_dataset', lambda path, split: Squares())
+    monkeypatch.setattr(shared, 'open_dataset', lambda path, split, **_: Squares())
     monkeypatch.setattr(shared, 'keep_freed_memory', lambda: False)
     (tmp_path / 'options.yaml').write_text(
         'network: {widths: [8, 8, 12, 16], depths: [1, 1, 1, 1]}\n'
