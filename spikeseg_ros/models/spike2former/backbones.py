@@ -15,8 +15,8 @@ from spikeseg_ros.models.spike2former.blocks import (
     Esc,
     MapMlp,
     RepConv,
+    SpikeAttention,
     conv_norm,
-    spike_attention,
     split_heads,
 )
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
@@ -122,7 +122,7 @@ class MapAttention(nn.Module):
         super().__init__()
         self.heads = heads
         factor = 1.0 if version == 'v2' else 2.0
-        self.scale = factor * (channels // heads) ** -0.5
+        self.attend = SpikeAttention(factor * (channels // heads) ** -0.5, levels)
         self.head_spike = Neuron(levels)
         values = channels if version == 'v2' else 4 * channels
         if version == 'v2':
@@ -145,7 +145,7 @@ class MapAttention(nn.Module):
         query = split_heads(self.q_spike(self.q_conv(spikes), run), self.heads)
         key = split_heads(self.k_spike(self.k_conv(spikes), run), self.heads)
         value = split_heads(self.v_spike(self.v_conv(spikes), run), self.heads)
-        seen = spike_attention(query, key, value, self.scale)
+        seen = self.attend(query, key, value)
         joined = seen.reshape(len(x), -1, *x.shape[2:])
         y: Tensor = self.proj_conv(self.attn_spike(joined, run))
         return y

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
+from spikeseg_ros.spiking.energy import count_product
 
 
 def conv_norm(
@@ -152,23 +153,36 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.reshape(batch, heads, channels // heads, height * width)
 
 
-def spike_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Return query (key^T value) * scale, an attention without softmax, in linear time.
+class SpikeAttention(nn.Module):
+    """query (key^T value) * scale: an attention without softmax, in linear time.
 
     The products are formed in at least 32 bits: sums of spikes need more digits than 16-bit
     formats have.
 
     Args:
-        query: Spikes (..., c, N).
-        key: Spikes (..., c, M).
-        value: Spikes (..., d, M).
         scale: Factor of the result.
-
-    Returns:
-        Currents (..., d, N).
+        levels: Largest spike count.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        if query.dtype in (torch.float16, torch.bfloat16):
-            query, key, value = query.float(), key.float(), value.float()
-        summary = value @ key.transpose(-2, -1)
-        return (summary @ query) * scale
+
+    def __init__(self, scale: float, levels: int) -> None:
+        super().__init__()
+        self.scale, self.levels = scale, levels
+        self.label = ''
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return currents (..., d, N).
+
+        Args:
+            query: Spikes (..., c, N).
+            key: Spikes (..., c, M).
+            value: Spikes (..., d, M).
+        """
+        wide = value.shape[-2]
+        for name, seen in (('key_value', key), ('query', query)):
+            macs = wide * seen.numel()
+            count_product(f'{self.label}.{name}', 'attention', macs, seen, self.levels)
+        with torch.autocast(query.device.type, enabled=False):
+            if query.dtype in (torch.float16, torch.bfloat16):
+                query, key, value = query.float(), key.float(), value.float()
+            summary = value @ key.transpose(-2, -1)
+            return (summary @ query) * self.scale

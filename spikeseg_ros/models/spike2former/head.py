@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
 from spikeseg_ros.models.spike2former.pixel_decoder import PixelDecoder, PixelFeatures
 from spikeseg_ros.models.spike2former.transformer import TransformerDecoder, sine_code
+from spikeseg_ros.spiking.energy import count_product
 
 if TYPE_CHECKING:
     from spikeseg_ros.models.spike2former.config import Spike2FormerConfig
@@ -76,6 +77,7 @@ class DecodeHead(nn.Module):
     def __init__(self, config: Spike2FormerConfig) -> None:
         super().__init__()
         width, queries, levels = config.width, config.queries, config.levels
+        self.levels = levels
         self.pixel_decoder = PixelDecoder(config)
         self.transformer_decoder = TransformerDecoder(config)
         self.query_embed = nn.Embedding(queries, width)
@@ -107,6 +109,8 @@ class DecodeHead(nn.Module):
         if last_only:
             states = states[-1:]
         classes, embedding = self.embedded(torch.stack(states), run)
+        macs = embedding[..., 0].numel() * pixels.mask_features[0].numel()
+        count_product('decode_head.masks', 'mask product', macs, embedding, self.levels)
         return classes, torch.einsum('nbqe,behw->nbqhw', ALPHA * embedding, pixels.mask_features)
 
     def _states(self, pixels: PixelFeatures, run: Pass) -> list[Tensor]:

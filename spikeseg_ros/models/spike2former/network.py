@@ -13,6 +13,7 @@ from spikeseg_ros.models.spike2former.backbones import Backbone
 from spikeseg_ros.models.spike2former.config import Spike2FormerConfig, Spike2FormerConfigError
 from spikeseg_ros.models.spike2former.head import DecodeHead
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
+from spikeseg_ros.spiking.energy import count_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +51,9 @@ class Spike2Former(nn.Module):
         self.decode_head = DecodeHead(config)
         for number, neuron in enumerate(self.neuron_layers().values()):
             neuron.number = number
+        for name, module in self.named_modules():
+            if hasattr(module, 'label'):
+                module.label = name
 
     def neuron_layers(self) -> dict[str, Neuron]:
         """Return the layers of neurons by their published names, in the order of a state."""
@@ -60,6 +64,21 @@ class Spike2Former(nn.Module):
     def parameter_count(self) -> int:
         """Return the number of trained values."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def energy_layers(self) -> list[tuple[str, nn.Module, int | None]]:
+        """Return name, layer and largest spike count of its input; None where that is real."""
+        real = {
+            f'{name}.{part}'
+            for name, module in self.named_modules()
+            for part in getattr(module, 'real_inputs', ())
+        }
+        result: list[tuple[str, nn.Module, int | None]] = []
+        for name, module in self.named_modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+                config = self.config
+                levels = config.backbone_levels if name.startswith('backbone.') else config.levels
+                result.append((name, module, None if name in real else levels))
+        return result
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return RGB images (B, 3, H, W), uint8 or 0 .. 255, as the network wants them."""
@@ -152,5 +171,7 @@ def semantic(classes: Tensor, masks: Tensor, size: Sequence[int]) -> Tensor:
         masks: Mask logits (B, Q, h, w).
         size: H and W.
     """
+    macs = masks[..., 0, 0].numel() * (classes.shape[-1] - 1) * size[0] * size[1]
+    count_product('semantic', 'mask product', macs, None)
     masks = F.interpolate(masks, size=tuple(size), mode='bilinear', align_corners=False)
     return torch.einsum('bqk,bqhw->bkhw', classes.softmax(-1)[..., :-1], masks.sigmoid())

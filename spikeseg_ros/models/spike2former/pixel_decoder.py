@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikeseg_ros.models.spike2former.blocks import Esc, MapMlp, conv_norm
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
-from spikeseg_ros.models.spike2former.sampling import POINTS, deformable_sum
+from spikeseg_ros.models.spike2former.sampling import POINTS, DeformableSum
 
 if TYPE_CHECKING:
     from spikeseg_ros.models.spike2former.config import Spike2FormerConfig
@@ -52,6 +52,7 @@ class DeformableAttention(nn.Module):
         self.offset = conv_norm(width, self.groups * POINTS * 2, bias=True)
         self.mask = conv_norm(width, self.groups * POINTS, bias=True)
         self.mask_spike = Neuron(levels)
+        self.sampled = DeformableSum(levels)
         self.output_proj = Esc(width, kernel, levels)
         for branch in (self.offset, self.mask):
             nn.init.zeros_(branch[0].weight)  # type: ignore[arg-type]
@@ -70,17 +71,10 @@ class DeformableAttention(nn.Module):
         spikes = self.offset_spike(self.dw_conv(self.dw_spike(x, run)), run)
         offset = self._at_pixels(self.offset(spikes))
         weight = self.mask_spike(self._at_pixels(self.mask(spikes)), run)
-        sampled = self._sampled(value, offset, weight)
+        shape = (*offset.shape[:3], self.groups, POINTS)
+        sampled = self.sampled(value, offset.reshape(*shape, 2), weight.reshape(shape))
         y: Tensor = self.output_proj(sampled, run)
         return y
-
-    def _sampled(self, value: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-        shape = (*offset.shape[:3], self.groups, POINTS)
-        with torch.autocast(value.device.type, enabled=False):
-            if value.dtype in (torch.float16, torch.bfloat16):
-                value, offset = value.float(), offset.float()
-            offset, weight = offset.reshape(*shape, 2), weight.reshape(shape)
-            return deformable_sum(value, offset.to(value.dtype), weight.to(value.dtype))
 
 
 class EncoderLayer(nn.Module):

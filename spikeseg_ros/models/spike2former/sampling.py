@@ -5,9 +5,34 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from spikeseg_ros.spiking.energy import count_product
 
 POINTS = 9  # of a 3 x 3 neighbourhood
+
+
+class DeformableSum(nn.Module):
+    """`deformable_sum`, in at least 32 bits.
+
+    Args:
+        levels: Largest spike count of the weights.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.label = ''
+
+    def forward(self, value: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
+        """Return sums (B, C, h, w); see `deformable_sum`."""
+        macs = POINTS * value.numel()
+        count_product(f'{self.label}.bilinear', 'sampling', 4 * macs, None)
+        count_product(f'{self.label}.weight', 'sampling', macs, weight, self.levels)
+        with torch.autocast(value.device.type, enabled=False):
+            if value.dtype in (torch.float16, torch.bfloat16):
+                value = value.float()
+            return deformable_sum(value, offset.to(value.dtype), weight.to(value.dtype))
 
 
 def deformable_sum(value: Tensor, offset: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikeseg_ros.models.spike2former.blocks import spike_attention
+from spikeseg_ros.models.spike2former.blocks import SpikeAttention
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class TokenAttention(nn.Module):
         super().__init__()
         self.heads = heads
         # The published scale is that of all heads together.
-        self.scale = width**-0.5
+        self.attend = SpikeAttention(width**-0.5, levels)
         self.q_conv_spike, self.k_conv_spike, self.v_conv_spike = (
             Neuron(levels) for _ in range(3)
         )
@@ -79,7 +79,7 @@ class TokenAttention(nn.Module):
         q = self.q_spike(self.q_conv(self.q_conv_spike(query, run)), run)
         k = self.k_spike(self.k_conv(self.k_conv_spike(key, run)), run)
         v = self.v_spike(self.v_conv(self.v_conv_spike(value, run)), run)
-        seen = spike_attention(self._split(q), self._split(k), self._split(v), self.scale)
+        seen = self.attend(self._split(q), self._split(k), self._split(v))
         seen = seen.flatten(1, 2).transpose(1, 2).contiguous()
         y: Tensor = self.out_conv(self.attn_spike(seen, run))
         return y
