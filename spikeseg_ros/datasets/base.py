@@ -119,6 +119,17 @@ def open_dataset(
         from spikeseg_ros.datasets.dsec import DsecSemantic
 
         return DsecSemantic(root, split, framing=framing)
+    if (root / 'leftImg8bit' / split).is_dir():
+        from spikeseg_ros.datasets.cityscapes import Cityscapes
+
+        return Cityscapes(root, split)
+    from spikeseg_ros.datasets.ade20k import Ade20k, ade20k_folder
+    from spikeseg_ros.datasets.voc import Voc2012, voc_folder
+
+    if ade20k_folder(root):
+        return Ade20k(root, split)
+    if voc_folder(root):
+        return Voc2012(root, split)
     if any(root.glob('*/masks')):
         from spikeseg_ros.datasets.clips import SimulatedClips
 
@@ -128,6 +139,8 @@ def open_dataset(
         f'{str(root)!r} holds no data set of a known layout with a split {split!r}: '
         f'{split}/images and {split}/labels (CamVid), labels/{split} and events/{split} or '
         f'dir*/segmentation_masks (DDD17), {split}/*/events/left/events.h5 (DSEC-Semantic), '
+        f'leftImg8bit/{split} and gtFine/{split} (Cityscapes), annotations/training (ADE20K), '
+        f'ImageSets/Segmentation and SegmentationClass (VOC 2012), '
         f'*/images and */masks (clips for simulated events); '
         f'found: {", ".join(found)}.'
     )
