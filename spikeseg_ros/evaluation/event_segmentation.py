@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from spikeseg_ros.datasets.base import DatasetError
 from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
-from spikeseg_ros.evaluation.segmentation import as_input
+from spikeseg_ros.evaluation.segmentation import as_input, classes_of, predict
+from spikeseg_ros.models.spike2former import Spike2Former
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.datasets.base import Array
-    from spikeseg_ros.models.mfs_seg import MfsSeg
+    from spikeseg_ros.evaluation.segmentation import Network
 
     Bytes = npt.NDArray[np.uint8]
 
+# Name of the network in tables, each sample seen on its own.
+PLAIN = 'network'
 # Gaps between events up to this size are filled by `EventPixels` [px].
 CLOSING = 9
 
@@ -51,7 +54,7 @@ class NetworkPredictor:
 
     def __init__(
         self,
-        network: MfsSeg,
+        network: Network,
         size: tuple[int, int],
         *,
         carry: bool = False,
@@ -67,18 +70,15 @@ class NetworkPredictor:
 
     def predict(self, image: Array) -> Bytes:
         """Return the class of each pixel of the next sample, shape (H, W)."""
-        shape = image.shape[-2:] if image.ndim == 4 else image.shape[:2]
+        network = self._network
+        if isinstance(network, Spike2Former) or not self._carry:
+            return predict(network, image, self._size, self._rounding)
         with torch.inference_mode():
-            output = self._network(
-                as_input(self._network, image, self._size),
-                self._potentials,
-                keep=self._carry,
-                rounding=self._rounding,
-            )
-            self._potentials = output.potentials or None
-            full = F.interpolate(output.logits[-1], shape, mode='bilinear', align_corners=False)
-            classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-        return classes
+            seen = as_input(network, image, self._size)
+            output = network(seen, self._potentials, keep=True, rounding=self._rounding)
+        self._potentials = output.potentials
+        shape = image.shape[-2:] if image.ndim == 4 else image.shape[:2]
+        return classes_of(output.logits[-1], (shape[0], shape[1]))
 
 
 class Everything:
@@ -174,3 +174,42 @@ def merged(matrices: dict[str, ConfusionMatrix], dataset: SegmentationDataset) -
     for matrix in matrices.values():
         total.merge(matrix)
     return total
+
+
+def recording_lines(
+    columns: dict[str, dict[str, ConfusionMatrix]], dataset: SegmentationDataset
+) -> list[str]:
+    """Return a table of all recordings; none where the data set knows no recordings."""
+    first = next(iter(columns.values()))
+    if list(first) == ['']:
+        return []
+    two = len(dataset.classes) == 2
+    what = f'IoU [%] of {dataset.classes[1]}' if two else 'mIoU [%]'
+    rows = {**{name: name for name in first}, '': 'all'}
+    width = max(len(text) for text in [*rows.values(), what])
+    head = '  '.join(f'{name:>9}' for name in columns)
+    lines = ['', f'{what:<{width}}  {head}']
+    for name, text in rows.items():
+        cells = []
+        for column, parts in columns.items():
+            matrix = parts[name] if name else merged(parts, dataset)
+            value = 100 * float(matrix.iou[1] if two else matrix.miou)
+            cells.append(f'{value:>{max(len(column), 9)}.2f}')
+        lines.append(f'{text:<{width}}  {"  ".join(cells)}')
+    return lines
+
+
+def recording_figures(
+    columns: dict[str, dict[str, ConfusionMatrix]], dataset: SegmentationDataset
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return the metrics of each column, recording by recording and of all, for a JSON file."""
+    return {
+        column: {
+            name or 'all': {
+                key: round(value, 6) if math.isfinite(value) else None
+                for key, value in matrix.result().items()
+            }
+            for name, matrix in {**parts, '': merged(parts, dataset)}.items()
+        }
+        for column, parts in columns.items()
+    }

@@ -73,6 +73,12 @@ def predict(network: Network, image: Array, size: tuple[int, int], rounding: flo
             logits = network.logits(seen, rounding)
         else:
             logits = network(seen, rounding=rounding).logits[-1]
+    return classes_of(logits, (shape[0], shape[1]))
+
+
+def classes_of(logits: torch.Tensor, shape: tuple[int, int]) -> Bytes:
+    """Return the class of each pixel of logits (1, classes, h, w) at another size."""
+    with torch.inference_mode():
         full = F.interpolate(logits, shape, mode='bilinear', align_corners=False)
         classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
     return classes

@@ -4,14 +4,25 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
 from spikeseg_ros.cli import parser
+from spikeseg_ros.datasets import DatasetError
 from spikeseg_ros.evaluation.energy_command import image_energy
-from spikeseg_ros.evaluation.segmentation import confusion
+from spikeseg_ros.evaluation.event_segmentation import (
+    PLAIN,
+    NetworkPredictor,
+    Predictor,
+    baselines,
+    confusions,
+    merged,
+    recording_figures,
+    recording_lines,
+    recording_of,
+)
 from spikeseg_ros.evaluation.segmentation_files import (
     MODELS,
     digest,
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
     from spikeseg_ros.spiking.energy_report import EnergyReport
 
@@ -38,6 +50,17 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     )
     result.add_argument('--data', required=True, help='folder of the data set')
     result.add_argument('--split', default='val', help='split to judge on')
+    result.add_argument('--cache', help='folder that keeps simulated events for the next time')
+    result.add_argument(
+        '--streaming',
+        action='store_true',
+        help='recordings: judge also with the potentials carried from sample to sample',
+    )
+    result.add_argument(
+        '--baselines',
+        action='store_true',
+        help='events with two classes: judge trivial answers on the same windows too',
+    )
     result.add_argument(
         '--size',
         help='height and width at which the network sees images, for example 360x480; '
@@ -68,13 +91,17 @@ def run(argv: Sequence[str]) -> int:
     args = arguments.parse_args(list(argv))
     weights, path = load_network(args.model, args.weights)
     size = input_size(args.size, weights)
-    dataset = matching(weights, args.data, args.split)
+    dataset = matching(weights, args.data, args.split, args.cache)
     network = weights.network.folded().to(memory_format=torch.channels_last)
-    numbers = tqdm(range(len(dataset)), desc=args.split, disable=args.quiet)
-    matrix = confusion(network, dataset, size, numbers)
+    columns = {
+        name: confusions(item, dataset, tqdm(range(len(dataset)), name, disable=args.quiet))
+        for name, item in _judged(args, network, dataset, size).items()
+    }
+    matrix = merged(columns[PLAIN], dataset)
     energy = image_energy(weights, dataset, size, max(args.energy_images, 1))
     count = weights.network.parameter_count()
-    for line in _table(matrix, energy, count, len(dataset), args.split, size):
+    lines = _table(matrix, energy, count, len(dataset), args.split, size)
+    for line in [*lines, *recording_lines(columns, dataset)]:
         sys.stdout.write(line + '\n')
     if args.output:
         figures = {
@@ -86,10 +113,33 @@ def run(argv: Sequence[str]) -> int:
             'parameters': count,
             'metrics': {name: round(value, 6) for name, value in matrix.result().items()},
             'confusion': matrix.counts.tolist(),
+            'recordings': recording_figures(columns, dataset),
             'energy': energy_figures(energy),
         }
         write_figures(args.output, figures)
     return 0
+
+
+def _judged(
+    args: argparse.Namespace, network: Any, dataset: SegmentationDataset, size: tuple[int, int]
+) -> dict[str, Predictor]:
+    """Return what is judged, by name.
+
+    Raises:
+        DatasetError: The data set does not go with the options.
+    """
+    result: dict[str, Predictor] = {PLAIN: NetworkPredictor(network, size)}
+    if args.streaming:
+        if args.model != 'mfs_seg' or not recording_of(dataset.name(0)):
+            msg = '--streaming is for mfs_seg on recordings of events; leave it out.'
+            raise DatasetError(msg)
+        result['streaming'] = NetworkPredictor(network, size, carry=True)
+    if args.baselines:
+        if len(dataset.classes) != 2:
+            msg = f'--baselines needs 2 classes, the data set has {len(dataset.classes)}.'
+            raise DatasetError(msg)
+        result.update(baselines())
+    return result
 
 
 def _table(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spikeseg_ros.datasets import DatasetError, SegmentationDataset, open_dataset
+from spikeseg_ros.events.frames import framing_from_notes
 from spikeseg_ros.models.weights import WeightsError, packaged_weights
 from spikeseg_ros.spiking.energy_report import AC_PICOJOULE, MAC_PICOJOULE
 
@@ -76,13 +77,22 @@ def input_size(text: str | None, weights: Weights) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def matching(weights: Weights, data: str, split: str) -> SegmentationDataset:
-    """Open a split whose classes are those of the weights.
+def matching(
+    weights: Weights, data: str, split: str, cache: str | None = None
+) -> SegmentationDataset:
+    """Open a split whose classes are those of the weights, framed as they were trained.
+
+    Args:
+        weights: The network.
+        data: Folder of the data set.
+        split: Name of the split.
+        cache: Folder that keeps simulated events for the next time.
 
     Raises:
         DatasetError: They are not.
     """
-    dataset = open_dataset(data, split)
+    framing = framing_from_notes(weights.metadata.get('framing'))
+    dataset = open_dataset(data, split, framing=framing, cache=cache)
     if tuple(dataset.classes) != weights.classes:
         msg = (
             f'The data set {data!r} has the classes {", ".join(dataset.classes)}, the weights '

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from spikeseg_ros.cli import main
 from spikeseg_ros.datasets import DatasetError, Sample
+from spikeseg_ros.datasets.camvid import CLASSES, COLORS
+from spikeseg_ros.datasets.clips import SimulatedClips
 from spikeseg_ros.evaluation.event_segmentation import (
     EventPixels,
     Everything,
@@ -18,8 +25,13 @@ from spikeseg_ros.evaluation.event_segmentation import (
     merged,
 )
 from spikeseg_ros.evaluation.segmentation import confusion, predict
+from spikeseg_ros.events.frames import Framing
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import preset
+from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Windows:
@@ -114,3 +126,64 @@ def test_trivial_answers() -> None:
     assert everything.iou[1] == pytest.approx(label.mean())
     with pytest.raises(DatasetError, match='--baselines'):
         Everything().predict(np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two clips of three images; the second is the test split."""
+    for number in range(2):
+        for k in range(4):
+            for part in ('images', 'masks'):
+                (tmp_path / f'data/clip{number}' / part).mkdir(parents=True, exist_ok=True)
+            image, mask = np.full((24, 32, 3), 90, np.uint8), np.zeros((24, 32), np.uint8)
+            place = np.s_[6:16, 4 + 2 * k : 16 + 2 * k]
+            image[place], mask[place] = 220, 255
+            cv2.imwrite(str(tmp_path / f'data/clip{number}/images/{k:05d}.png'), image)
+            cv2.imwrite(str(tmp_path / f'data/clip{number}/masks/{k:05d}.png'), mask)
+    return tmp_path / 'data'
+
+
+def test_command_judges_recordings_streams_and_trivial_answers(
+    network: MfsSeg, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = {'size': [24, 32], 'framing': {'steps': 2, 'window': 40_000_000, 'bins': 1}}
+    save_mfs_seg(tmp_path / 'w.pt', network, Windows.classes, Windows.colors, notes)
+    words = ['evaluate', 'segmentation', '--weights', str(tmp_path / 'w.pt'), '--quiet']
+    words += ['--data', str(clips), '--split', 'test', '--energy-images', '1']
+    given = ['--streaming', '--baselines', '--cache', str(tmp_path / 'cache')]
+    assert main([*words, *given, '--output', str(tmp_path / 'a.json')]) == 0
+    text = capsys.readouterr().out
+    figures = json.loads((tmp_path / 'a.json').read_text())['recordings']
+    assert list(figures['network']) == ['all', 'clip1']
+    assert set(figures) == {'network', 'streaming', *baselines()}
+    data = SimulatedClips(clips, 'test', framing=Framing(2, 40_000_000))
+    share = np.mean([data.sample(k).label.mean() for k in range(len(data))])
+    assert figures['every pixel is object']['clip1']['iou/object'] == pytest.approx(
+        share, abs=1e-6
+    )
+    assert f'{100 * share:.2f}' in text
+    assert 'clip1' in text
+    network.eval()
+    for name, carry in (('network', False), ('streaming', True)):
+        judge = NetworkPredictor(network.folded(), (24, 32), carry=carry)
+        expected = confusions(judge, data)['clip1'].miou
+        assert figures[name]['clip1']['miou'] == pytest.approx(expected, abs=1e-6)
+
+
+def test_options_for_recordings_are_refused_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)
+    shape = {'widths': (8, 8, 8, 8), 'depths': (1, 1, 1, 1), 'classes': 11}
+    save_mfs_seg(
+        tmp_path / 'w.pt', MfsSeg(preset('base', **shape)), CLASSES, COLORS, {'size': [24, 32]}
+    )
+    for part, value in (('images', 7), ('labels', 1)):
+        (tmp_path / 'data/val' / part).mkdir(parents=True)
+        image = np.full((24, 32, 3)[: 3 if part == 'images' else 2], value, np.uint8)
+        cv2.imwrite(str(tmp_path / f'data/val/{part}/0.png'), image)
+    words = ['evaluate', 'segmentation', '--weights', str(tmp_path / 'w.pt'), '--quiet']
+    words += ['--data', str(tmp_path / 'data')]
+    for option in ('--streaming', '--baselines'):
+        assert main([*words, option]) == 1
+        assert option in capsys.readouterr().err
