@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from spikeseg_ros.models.spike2former import semantic
+from spikeseg_ros.models.spike2former_weights import load_spike2former
 from spikeseg_ros.models.weights import find_weights
 from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.perception.semantic import SemanticSegmenter
@@ -39,19 +41,25 @@ class Spike2FormerNetwork:
     def __init__(self, config: PerceptionConfig) -> None:
         self.device = choose_device(config.device)
         path = find_weights(config.weights, self.family)
-        from spikeseg_ros.models.spike2former_weights import load_spike2former
-
         weights = load_spike2former(path)
         self.classes, self.colors = weights.classes, weights.colors
         self.size = trained_size(weights.metadata)
         self.network = weights.network.folded().to(self.device)
         red, green, blue = (round(value) for value in weights.network.config.mean)
         self.fill = (red, green, blue)
+        self._keep = config.semantic.streaming
 
-    def logits(self, inputs: NDArray[Any], state: None) -> tuple[Tensor, None]:
-        """Return class scores (1, classes, H, W); every image is seen from rest."""
+    def logits(
+        self, inputs: NDArray[Any], state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Return class scores (1, classes, H, W) and, when streaming, the potentials."""
         x = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
-        return self.network.logits(self.network.normalised(x.permute(2, 0, 1).unsqueeze(0))), None
+        x = self.network.normalised(x.permute(2, 0, 1).unsqueeze(0))
+        if not self._keep:
+            return self.network.logits(x), None
+        output = self.network(x, state, keep=True, last_only=True)
+        scores = semantic(output.class_logits[-1], output.mask_logits[-1], x.shape[2:])
+        return scores, output.state
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return the share of each class in the scores of all queries, shape (classes, N)."""
