@@ -26,20 +26,21 @@ class EventAugmentation(NamedTuple):
         swap: Whether to exchange ON and OFF in half of the views.
         paste: Share of the views onto which the objects (all classes but 0) of another sample are
             pasted.
+        still: Share of the views that lose all events but those of the objects, as in front of a
+            camera at rest.
     """
 
     keep: float = 1.0
     noise: float = 0.0
     swap: bool = False
     paste: float = 0.0
+    still: float = 0.0
 
 
 def pasted(
     frames: Floats, label: Bytes, other: Floats, other_label: Bytes, ignore: int
 ) -> tuple[Floats, Bytes]:
     """Return a view with the objects of another one in front.
-
-    Events of an object lie up to a pixel outside of its mask, so the area is grown by one.
 
     Args:
         frames: Counts of events, shape (T, C, H, W).
@@ -49,8 +50,24 @@ def pasted(
         ignore: Label that counts nowhere.
     """
     objects = (other_label > 0) & (other_label != ignore)
-    near = cv2.dilate(objects.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return np.where(near, other, frames), np.where(objects, other_label, label)
+    return np.where(_grown(objects), other, frames), np.where(objects, other_label, label)
+
+
+def stilled(frames: Floats, label: Bytes, ignore: int) -> Floats:
+    """Return a view without the events of the background.
+
+    Args:
+        frames: Counts of events, shape (T, C, H, W).
+        label: Classes, shape (H, W); 0 is background.
+        ignore: Label that counts nowhere.
+    """
+    near = _grown((label > 0) & (label != ignore))
+    return np.where(near, frames, np.float32(0))
+
+
+def _grown(objects: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return an area with its neighbours: events of an object lie up to a pixel outside of it."""
+    return np.asarray(cv2.dilate(objects.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
 
 
 def disturbed(frames: Floats, settings: EventAugmentation, rng: np.random.Generator) -> Floats:

@@ -29,6 +29,7 @@ class SegmentationConfig(RunConfig):
         event_noise: Largest mean number of noise events, per pixel of a view and window.
         event_swap: Whether to exchange ON and OFF in half of the views.
         event_paste: Share of the views onto which objects of another sample are pasted.
+        event_still: Share of the views that lose all events but those of the objects.
     """
 
     preset: str = 'base'
@@ -41,6 +42,7 @@ class SegmentationConfig(RunConfig):
     event_noise: float = 0.0
     event_swap: bool = False
     event_paste: float = 0.0
+    event_still: float = 0.0
 
     def _checks(self) -> dict[str, bool]:
         return {
@@ -52,6 +54,7 @@ class SegmentationConfig(RunConfig):
             'event_keep': 0.001 <= self.event_keep <= 1,
             'event_noise': 0 <= self.event_noise <= 10,
             'event_paste': 0 <= self.event_paste <= 1,
+            'event_still': 0 <= self.event_still <= 1,
         }
 
     @property
@@ -63,7 +66,11 @@ class SegmentationConfig(RunConfig):
     def event_augmentation(self) -> EventAugmentation:
         """Ranges of the random changes of event frames."""
         return EventAugmentation(
-            self.event_keep, self.event_noise, self.event_swap, self.event_paste
+            self.event_keep,
+            self.event_noise,
+            self.event_swap,
+            self.event_paste,
+            self.event_still,
         )
 
 

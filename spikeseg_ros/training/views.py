@@ -13,7 +13,7 @@ from torch import Tensor
 from spikeseg_ros.datasets import Sample, SegmentationDataset, rgb_image
 from spikeseg_ros.training.augment import random_event_view, random_view
 from spikeseg_ros.training.distributed import ALONE, Team
-from spikeseg_ros.training.event_augment import disturbed, pasted
+from spikeseg_ros.training.event_augment import disturbed, pasted, stilled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -110,4 +110,6 @@ class Views:
         if settings.paste and rng.random() < settings.paste:
             other = self.dataset.sample(int(rng.integers(len(self.dataset))))
             frames, label = pasted(frames, label, *view(other), ignore)
+        if settings.still and rng.random() < settings.still:
+            frames = stilled(frames, label, ignore)
         return disturbed(frames, settings, rng), label

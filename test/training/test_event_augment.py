@@ -10,7 +10,7 @@ import pytest
 
 from spikeseg_ros.datasets import Sample
 from spikeseg_ros.training.errors import TrainingError
-from spikeseg_ros.training.event_augment import EventAugmentation, disturbed, pasted
+from spikeseg_ros.training.event_augment import EventAugmentation, disturbed, pasted, stilled
 from spikeseg_ros.training.segmentation_config import segmentation_config
 from spikeseg_ros.training.segmentation_trainer import SegmentationTrainer
 from spikeseg_ros.training.views import Views
@@ -80,6 +80,18 @@ def test_pasted_objects_bring_events_and_labels_and_hide_what_is_behind() -> Non
     assert seen[0, 1, 3:9, 3:9].all()
 
 
+def test_a_camera_at_rest_sees_objects_only() -> None:
+    frames, label = np.ones((1, 2, 12, 12), np.float32), np.zeros((12, 12), np.uint8)
+    label[4:8, 4:8], label[10:] = 1, 255
+    seen = stilled(frames, label, 255)
+    assert seen.sum() == 2 * 6 * 6
+    assert seen[:, :, 3:9, 3:9].all()
+    views, labels = Views(segmentation_config({**OPTIONS, 'event_still': 1.0}), Blocks()).batch(0)
+    assert labels.any()
+    assert not views[:, :, :, :, :19].any()
+    assert views[0, :, 0][labels == 1].all()
+
+
 class Blocks:
     """Samples of one step: number k shows k + 1 events everywhere and an object on one side."""
 
@@ -141,8 +153,8 @@ def test_training_on_changed_events_runs_and_notes_the_framing(tmp_path: Any) ->
 
 @pytest.mark.parametrize(
     'change',
-    [{'event_keep': 0.0}, {'event_paste': 1.5}, {'event_noise': -1.0}, {'event_steps': 0},
-     {'event_steps': 100, 'event_bins': 3}, {'event_window_ms': 0.0}],
+    [{'event_keep': 0.0}, {'event_paste': 1.5}, {'event_still': -0.1}, {'event_noise': -1.0},
+     {'event_steps': 0}, {'event_steps': 100, 'event_bins': 3}, {'event_window_ms': 0.0}],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match='event_'):
