@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikeseg_ros.perception.segmenter import IMAGES
+from spikeseg_ros.spiking.energy_report import CONSTANTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -188,6 +189,7 @@ class Monitor:
                 f'time {name}': f'{1e3 * took:.2f} ms' for name, took in result.timings.items()
             }
             values |= {f'spikes {name}': str(count) for name, count in result.spikes.items()}
+        values |= _energy(grown)
         level = OK
         text = f'{values["windows per second"]} windows per second, p99 {values["latency p99"]}'
         if grown['shed']:
@@ -250,6 +252,24 @@ def _counts(pipeline: Pipeline) -> dict[str, float]:
         'shed': pipeline.shed,
         'errors': own.errors,
         'objects': own.objects,
+        'measured': own.measured,
+        **{f'energy {name}': value for name, value in own.energy.items()},
+    }
+
+
+def _energy(grown: Mapping[str, float]) -> dict[str, str]:
+    """Return mean operations and energy of the frames that were counted in a period."""
+    frames = grown['measured']
+    if not frames:
+        return {}
+    macs, acs, millijoule = (
+        grown.get(f'energy {name}', 0.0) / frames for name in ('macs', 'acs', 'millijoule')
+    )
+    return {
+        'MACs per frame': f'{macs / 1e6:.3f} M',
+        'ACs per frame': f'{acs / 1e6:.3f} M',
+        'energy per frame': f'{millijoule:.5f} mJ',
+        'energy constants': CONSTANTS,
     }
 
 

@@ -288,6 +288,12 @@ class PerceptionConfig:
         low=1,
         high=256,
     )
+    energy: bool = option(
+        False,
+        'Count the operations of every window or image, and publish them and the energy that '
+        'they stand for in the diagnostics.',
+        dynamic=True,
+    )
     events: EventConfig = field(default_factory=EventConfig)
     spikeseg: SpikeSegConfig = field(default_factory=SpikeSegConfig)
     objects: ObjectConfig = field(default_factory=ObjectConfig)

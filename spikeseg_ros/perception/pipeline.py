@@ -13,7 +13,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -72,6 +72,8 @@ class PipelineCounters:
         events: Events in the processed windows.
         on_events: Those of them that are ON.
         objects: Objects found.
+        measured: Processed with their operations counted.
+        energy: Sums of these counts by name, see Result.energy.
         resets: How often the state was started anew (epoch changes, errors, requests).
         last_error: Text of the last error, '' where there was none.
     """
@@ -82,6 +84,8 @@ class PipelineCounters:
     events: int = 0
     on_events: int = 0
     objects: int = 0
+    measured: int = 0
+    energy: dict[str, float] = field(default_factory=dict)
     resets: int = 0
     last_error: str = ''
 
@@ -305,6 +309,11 @@ class Pipeline:
         if events is not None:
             self.counters.events += len(events)
             self.counters.on_events += int(np.count_nonzero(events.p))
+        if result.energy:
+            self.counters.measured += 1
+            sums = self.counters.energy
+            # A new mapping, because diagnostics read it from another thread.
+            self.counters.energy = {k: sums.get(k, 0.0) + v for k, v in result.energy.items()}
         self.last = tick
         return tick
 

@@ -70,6 +70,8 @@ class Result:
         index: Number of the window since the stream's last reset.
         spikes: Number of spikes by layer.
         timings: Seconds by stage, in order of execution.
+        energy: 'macs', 'acs' and 'millijoule' of the network where they are counted (option
+            energy), otherwise empty.
     """
 
     stamp: int
@@ -87,6 +89,7 @@ class Result:
     index: int = 0
     spikes: Mapping[str, int] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
+    energy: Mapping[str, float] = field(default_factory=dict)
 
     def class_mask(self) -> NDArray[np.uint8]:
         """Return the semantic mask, shape (height, width), uint8: class id, 0 = background."""

@@ -24,6 +24,7 @@ from spikeseg_ros.perception.placing import place_frames, place_image, placement
 from spikeseg_ros.perception.result import Result, SegmentedObject
 from spikeseg_ros.perception.segmenter import EVENTS, IMAGES, ClassLabel, ImageFrame
 from spikeseg_ros.perception.things import chosen_classes, find_things, smallest_area
+from spikeseg_ros.spiking.energy import EnergyProbe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class SemanticNetwork(Protocol):
         multiple: Its sides must be multiples of this.
         framing: How windows of events become its input; None for camera images.
         fill: Colour that stands for nothing.
+        network: What `logits` runs, for counting its operations.
     """
 
     family: str
@@ -62,6 +64,7 @@ class SemanticNetwork(Protocol):
     multiple: int
     framing: Framing | None
     fill: tuple[int, int, int]
+    network: Any
 
     def logits(self, inputs: NDArray[Any], state: Any) -> tuple[Tensor, Any]:
         """Return a score of each class at each place of the input.
@@ -112,12 +115,14 @@ class Seen(NamedTuple):
         probability: Probability of that class where it is one of which objects are made, shape
             (H, W), float32; 0 elsewhere.
         seconds: Seconds by stage.
+        energy: What the network did, where it is counted.
     """
 
     frame: EventWindow | ImageFrame
     mask: NDArray[np.uint8]
     probability: NDArray[np.float32]
     seconds: dict[str, float]
+    energy: dict[str, float]
 
 
 class SemanticSegmenter:
@@ -220,7 +225,7 @@ class SemanticSegmenter:
         fits = memory is not None and memory.size == box.target
         potentials = memory.potentials if memory is not None and fits else None
         with torch.inference_mode():
-            scores, after = self.network.logits(inputs, potentials)
+            scores, after, energy = self._scores(inputs, potentials)
             if self.device == 'cuda':
                 torch.cuda.synchronize()
             computed = time.perf_counter()
@@ -231,7 +236,7 @@ class SemanticSegmenter:
             'mask': time.perf_counter() - computed,
         }
         carried = None if after is None else Carried(box.target, after)
-        return Seen(frame, mask, probability, seconds), carried
+        return Seen(frame, mask, probability, seconds, energy), carried
 
     def complete(self, seen: Seen, memory: TrackerState) -> tuple[Result, TrackerState]:
         """Turn a mask into objects with tracks: the second half of segment.
@@ -273,6 +278,7 @@ class SemanticSegmenter:
             n_events=n_events,
             epoch=frame.epoch,
             index=frame.index,
+            energy=seen.energy,
             timings={
                 **seen.seconds,
                 'objects': found - begin,
@@ -296,6 +302,16 @@ class SemanticSegmenter:
         assert framing is not None
         box = self.placement(frame.height, frame.width)
         return place_frames(window_frames(frame, framing.steps, framing.bins), box), box
+
+    def _scores(
+        self, inputs: NDArray[Any], potentials: Any
+    ) -> tuple[Tensor, Any, dict[str, float]]:
+        """Run the network; returns scores, potentials, and what it did where that is counted."""
+        if not self.config.energy:
+            return *self.network.logits(inputs, potentials), {}
+        with EnergyProbe(self.network.network) as probe:
+            scores, after = self.network.logits(inputs, potentials)
+            return scores, after, probe.take().totals()
 
     def _mask(self, scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return class ids, and probabilities where objects may be, of scores (K, H, W)."""

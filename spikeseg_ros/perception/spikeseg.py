@@ -32,7 +32,7 @@ from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.perception.front import Foreground, foreground, pyramid
 from spikeseg_ros.perception.result import Result, SegmentedObject
 from spikeseg_ros.perception.segmenter import ClassLabel, ImageFrame
-from spikeseg_ros.spiking.event_energy import spike_fan_out
+from spikeseg_ros.spiking.event_energy import spike_energy, spike_fan_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -331,6 +331,7 @@ class SpikeSegSegmenter:
             epoch=frame.epoch,
             index=frame.index,
             spikes={**spikes, 'dropped': sum(item.batch.n_dropped for item in scales)},
+            energy=spike_energy(spikes, self.fan_out) if self.config.energy else {},
             timings={**fired.seconds, **clock.seconds},
         )
         return result, ObjectMemory(tracker, labels, velocity)

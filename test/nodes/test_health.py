@@ -20,10 +20,13 @@ from spikeseg_ros.perception.result import Result
 SECOND = 1_000_000_000
 
 
-def pipeline(**counts: int) -> Any:
+def pipeline(**counts: Any) -> Any:
     names = ('packets', 'bytes', 'resets', 'events')
     source = dict.fromkeys((*names, 'dropped_packets', 'bad_packets', 'lost_packets'), 0)
-    own = dict.fromkeys(('processed', 'errors', 'events', 'on_events', 'objects'), 0)
+    own: dict[str, Any] = dict.fromkeys(
+        ('processed', 'errors', 'events', 'on_events', 'objects', 'measured'), 0
+    )
+    own['energy'] = {}
     own['last_error'] = 'window: ValueError: odd'
     source |= {name: value for name, value in counts.items() if name in source}
     own |= {name: value for name, value in counts.items() if name in own}
@@ -67,6 +70,22 @@ def test_rates_are_per_second() -> None:
     assert processing.values['latency p50'] == '50.0 ms'
     assert processing.values['window age'] == '1000.0 ms'
     assert processing.values['spikes conv1'] == '5'
+
+
+def test_energy_is_the_mean_of_the_frames_of_a_period() -> None:
+    before = pipeline(
+        processed=10, measured=4, energy={'macs': 9e6, 'acs': 8e6, 'millijoule': 0.4}
+    )
+    after = pipeline(
+        processed=20, measured=8, energy={'macs': 11e6, 'acs': 12e6, 'millijoule': 0.6}
+    )
+    values = check(before, after)[1].values
+    assert values['MACs per frame'] == '0.500 M'
+    assert values['ACs per frame'] == '1.000 M'
+    assert values['energy per frame'] == '0.05000 mJ'
+    assert values['energy constants'] == '4.6 pJ a MAC, 0.9 pJ an AC, 45 nm'
+    # Switched off, or no frame since: nothing is said rather than 0.
+    assert 'energy per frame' not in check(after, after)[1].values
 
 
 @pytest.mark.parametrize(

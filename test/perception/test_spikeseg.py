@@ -288,3 +288,15 @@ def test_cpu_and_gpu_give_the_same_results() -> None:
     for one, two in zip(on_cpu, on_gpu, strict=True):
         assert [item.box for item in one.objects] == [item.box for item in two.objects]
         assert (one.object_mask() == two.object_mask()).all()
+
+
+def test_operations_are_counted_on_request() -> None:
+    segmenter = SpikeSegSegmenter(PerceptionConfig(device='cpu', energy=True))
+    results = _run(segmenter)
+    for result, plain in zip(results, _run(_segmenter()), strict=True):
+        want = sum(result.spikes[name] * fan for name, fan in segmenter.fan_out.items())
+        assert result.energy == {'macs': 0, 'acs': want, 'millijoule': pytest.approx(want * 9e-10)}
+        assert result.spikes == plain.spikes
+    assert plain.energy == {}
+    segmenter.reconfigure(PerceptionConfig(device='cpu'))
+    assert _run(segmenter)[0].energy == {}
