@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ALPHA, _GAMMA = 0.25, 2
 _TINY = 1e-12
+_FLOOR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -242,9 +243,11 @@ def semantic_loss(
         weights: Weight of each class.
         ignore: Label that counts nowhere.
     """
-    scores = semantic_scores(class_logits, mask_logits)
-    logs = (scores + 1e-4).log() - (scores + 1e-4).sum(dim=1, keepdim=True).log()
-    loss = F.nll_loss(logs, label, weights, ignore_index=ignore, reduction='sum')
-    mass = weights[label[label != ignore]].sum()
+    # Keeps the logarithm finite where a class is seen by no query.
+    scores = semantic_scores(class_logits, mask_logits) + _FLOOR
+    known = label != ignore
+    own = scores.gather(1, torch.where(known, label, 0).unsqueeze(1)).squeeze(1)
+    loss = scores.sum(dim=1).log() - own.log()
+    share = weights[label[known]]
     # Views without a labelled pixel weigh nothing, instead of dividing by nothing.
-    return loss / mass.clamp(min=1e-6)
+    return (loss[known] * share).sum() / share.sum().clamp(min=1e-6)
