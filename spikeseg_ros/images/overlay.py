@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from spikeseg_ros.images.classes import blend_classes, draw_legend
 from spikeseg_ros.images.colors import class_color, track_color
 from spikeseg_ros.images.errors import ImageError
 
@@ -71,35 +72,44 @@ def render_overlay(
     image: NDArray[np.uint8] | None = None,
     labels: Iterable[ClassLabel] | None = None,
     caption: str = '',
+    classes: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a result on its events, on its image, or on both.
 
     Objects take the colour of their track (of their class where they have no track), their
-    mask is tinted and outlined, and an arrow shows where the centroid will be in 0.25 s.
+    mask is tinted and outlined, and an arrow shows where the centroid will be in 0.25 s. Over a
+    class mask, which has a legend, objects are outlined only.
 
     Args:
         result: Objects of one window or frame.
         events: Events of the window.
         image: Camera image of the result's size, shape (H, W, 3), uint8, red-green-blue.
-        labels: Class names, used for objects that carry no name.
+        labels: Classes: names for objects that carry none, and colours of the class mask.
         caption: Text for the lower left corner, for example the time.
+        classes: Class mask of the result's size, shape (H, W), uint8, drawn under the objects.
 
     Returns:
         Picture of shape (H, W, 3), uint8, red-green-blue, a new array.
 
     Raises:
-        ImageError: The image has another size than the result.
+        ImageError: The image or the class mask has another size than the result.
     """
     height, width = result.height, result.width
     canvas = _canvas(image, height, width)
+    known = tuple(labels or ())
+    if classes is not None:
+        blend_classes(canvas, classes, known)
     if events is not None:
         found: Any = events
         columns = getattr(found, 'events', found)
-        canvas = render_events(columns, height, width, canvas if image is not None else None)
-    names = {label.id: label.name for label in labels or ()}
+        drawn = image is not None or classes is not None
+        canvas = render_events(columns, height, width, canvas if drawn else None)
+    names = {label.id: label.name for label in known}
     style = _style(height, width)
     for item in result.objects:
-        _draw_mask(canvas, item, style)
+        _draw_mask(canvas, item, style, MASK_ALPHA if classes is None else 0.0)
+    if classes is not None and style.text:
+        draw_legend(canvas, classes, known, style.font)
     taken: list[tuple[int, int, int, int]] = []
     for item in sorted(result.objects, key=lambda each: each.box.y_min):
         _draw_frame(canvas, item, style)
@@ -172,7 +182,9 @@ def _color(item: SegmentedObject) -> tuple[int, int, int]:
     return track_color(item.track_id) if item.track_id else class_color(item.class_id)
 
 
-def _draw_mask(canvas: NDArray[np.uint8], item: SegmentedObject, style: _Style) -> None:
+def _draw_mask(
+    canvas: NDArray[np.uint8], item: SegmentedObject, style: _Style, alpha: float
+) -> None:
     """Tint and outline the pixels of an object."""
     box = item.box
     top, left = max(0, box.y_min), max(0, box.x_min)
@@ -181,7 +193,7 @@ def _draw_mask(canvas: NDArray[np.uint8], item: SegmentedObject, style: _Style) 
     if not mask.any():
         return
     color = np.array(_color(item), np.float32)
-    crop[mask] = crop[mask] * np.float32(1.0 - MASK_ALPHA) + color * np.float32(MASK_ALPHA)
+    crop[mask] = crop[mask] * np.float32(1.0 - alpha) + color * np.float32(alpha)
     # Gaps between events would give each event its own outline.
     reach = 2 * (min(canvas.shape[:2]) // 100) + 3
     solid = np.zeros((mask.shape[0] + 2 * reach, mask.shape[1] + 2 * reach), np.uint8)

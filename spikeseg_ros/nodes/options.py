@@ -29,6 +29,12 @@ class VisualizerConfig:
         choices=('auto', 'raw', 'compressed'),
     )
     objects_topic: str = option('objects', 'Objects to draw.')
+    mask_topic: str = option(
+        'mask',
+        'Class mask to draw under the objects, where the network knows several classes; empty = '
+        'none.',
+    )
+    labels_topic: str = option('labels', 'Names and colours of the classes.')
     overlay_topic: str = option('overlay', 'Topic of the picture (rgb8).')
     max_rate_hz: float = option(30.0, 'Pictures per second at most.', low=0.1, high=1000.0)
     history_ms: float = option(
