@@ -5,7 +5,7 @@
 segmentation`` on the same clips: 50 ms of simulated events in front of each image. The chain runs
 with its defaults and keeps its memory from window to window. It looks for things that move on
 their own and marks pixels with events; here all its objects together are compared with the mask of
-the labelled object, once as they are and once with gaps up to 9 px filled.
+the labelled object, once as they are and once with gaps up to 25 px filled.
 """
 
 from __future__ import annotations
