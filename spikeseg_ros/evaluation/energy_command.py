@@ -73,7 +73,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     known.add_argument('--model', choices=MODELS, default='mfs_seg', help='family')
     known.add_argument(
-        '--weights', default='', help='weight file, or the name of one of the package'
+        '--weights', default='', help='weight file or name of the package; empty = the default'
     )
     known.add_argument('--bag', default='', help='spikeseg: recording of events, of any format')
     known.add_argument(
@@ -194,7 +194,7 @@ def _of_events(args: argparse.Namespace) -> Measured:
     Raises:
         EnergyError: A data set is given, or there are no windows.
     """
-    from spikeseg_ros.models.weights import packaged_weights
+    from spikeseg_ros.models.weights import find_weights
     from spikeseg_ros.perception.config import PerceptionConfig, from_flat
     from spikeseg_ros.perception.node_options import load_node_config
 
@@ -203,10 +203,8 @@ def _of_events(args: argparse.Namespace) -> Measured:
         raise EnergyError(msg)
     config = load_node_config(args.config) if args.config else PerceptionConfig()
     if args.weights:
-        given = Path(args.weights)
-        named = not given.is_file() and given.name == args.weights
-        path = str(packaged_weights(args.weights) if named else given)
-        config = from_flat({'weights': path}, config)
+        config = from_flat({'weights': args.weights}, config)
+    path = find_weights(config.weights, 'spikeseg')
     windows = _recorded(args, config) if args.bag else _simulated(config)
     if args.images:
         windows = itertools.islice(windows, args.images)
@@ -215,8 +213,7 @@ def _of_events(args: argparse.Namespace) -> Measured:
         msg = f'{args.bag or "The scene"} has no complete window; shorten events.window_ms.'
         raise EnergyError(msg)
     source = {'recording': Path(args.bag).name if args.bag else 'simulated scene'}
-    weights = Path(config.weights or packaged_weights())
-    return Measured(mean_report(reports), len(reports), source, weights)
+    return Measured(mean_report(reports), len(reports), source, path)
 
 
 def event_reports(

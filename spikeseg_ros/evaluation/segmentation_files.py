@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spikeseg_ros.datasets import DatasetError, SegmentationDataset, open_dataset
 from spikeseg_ros.events.frames import framing_from_notes
-from spikeseg_ros.models.weights import WeightsError, packaged_weights
+from spikeseg_ros.models.weights import WeightsError, find_weights
 from spikeseg_ros.spiking.energy_report import AC_PICOJOULE, MAC_PICOJOULE
 
 if TYPE_CHECKING:
     from spikeseg_ros.spiking.energy_report import EnergyReport
 
-LOADERS = {'mfs_seg': 'spikeseg_ros.models.mfs_seg_weights:load_mfs_seg'}
+LOADERS = {
+    'mfs_seg': 'spikeseg_ros.models.mfs_seg_weights:load_mfs_seg',
+    'spike2former': 'spikeseg_ros.models.spike2former_weights:load_spike2former',
+}
 MODELS = tuple(LOADERS)
 
 
@@ -38,17 +41,16 @@ class Weights(Protocol):
 
 
 def load_network(model: str, name: str) -> tuple[Weights, Path]:
-    """Read weights by path, or by the name that they have in the package.
+    """Read weights.
+
+    Args:
+        model: Family.
+        name: Path, name that they have in the package, or empty = the default of the family.
 
     Raises:
-        WeightsError: No name is given, or the file cannot be used.
+        WeightsError: The family has no default, or the file cannot be used.
     """
-    if not name:
-        msg = f'Give the weights of {model} with --weights: a file, or a name of the package.'
-        raise WeightsError(msg)
-    path = Path(name)
-    if not path.is_file() and path.name == name:
-        path = packaged_weights(name)
+    path = find_weights(name, model)
     module, function = LOADERS[model].split(':')
     weights: Weights = getattr(importlib.import_module(module), function)(path)
     return weights, path
