@@ -35,6 +35,8 @@ class Downsampling(nn.Module):
         stride: Stride.
     """
 
+    norms = (('encode_conv', 'encode_bn'),)
+
     def __init__(self, inputs: int, outputs: int, levels: int | None, stride: int = 2) -> None:
         super().__init__()
         kernel = 7 if levels is None else 3
@@ -60,6 +62,7 @@ class SepConv(nn.Module):
     """
 
     real_inputs = ('pwconv2',)
+    norms = (('pwconv1', 'bn1'), ('pwconv2', 'bn2'))
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -87,6 +90,8 @@ class ConvBlock(nn.Module):
         version: 'v2' or 'v3'.
         levels: Largest spike count.
     """
+
+    norms = (('conv1', 'bn1'), ('conv2', 'bn2'))
 
     def __init__(self, channels: int, version: str, levels: int) -> None:
         super().__init__()

@@ -74,6 +74,8 @@ class MapMlp(nn.Module):
         levels: Largest spike count.
     """
 
+    norms = (('fc1_conv', 'fc1_bn'), ('fc2_conv', 'fc2_bn'))
+
     def __init__(self, channels: int, hidden: int, levels: int) -> None:
         super().__init__()
         self.fc1_spike = Neuron(levels)

@@ -93,6 +93,8 @@ class DecodeHead(nn.Module):
         )
         self.w = nn.Parameter(torch.ones(1))
         self.mask_embed_spike = Neuron(levels)
+        # Set in folded networks: the mask features' weights, moved to the side of the queries.
+        self.mask_projection: SpikeLinear | None = None
 
     def forward(
         self, features: list[Tensor], run: Pass, last_only: bool = False
@@ -109,9 +111,18 @@ class DecodeHead(nn.Module):
         if last_only:
             states = states[-1:]
         classes, embedding = self.embedded(torch.stack(states), run)
-        macs = embedding[..., 0].numel() * pixels.mask_features[0].numel()
-        count_product('decode_head.masks', 'mask product', macs, embedding, self.levels)
-        return classes, torch.einsum('nbqe,behw->nbqhw', ALPHA * embedding, pixels.mask_features)
+        return classes, self._masks(embedding, pixels.mask_features)
+
+    def _masks(self, embedding: Tensor, features: Tensor) -> Tensor:
+        macs = embedding[..., 0].numel() * features[0].numel()
+        projection = self.mask_projection
+        spikes = embedding if projection is None else features
+        count_product('decode_head.masks', 'mask product', macs, spikes, self.levels)
+        if projection is None:
+            return torch.einsum('nbqe,behw->nbqhw', ALPHA * embedding, features)
+        projected: Tensor = projection(embedding)
+        weight, bias = projected[..., :-1], projected[..., -1:, None]
+        return torch.einsum('nbqe,behw->nbqhw', weight, features) + bias
 
     def _states(self, pixels: PixelFeatures, run: Pass) -> list[Tensor]:
         keys, codes = [], []

@@ -143,7 +143,7 @@ class PixelDecoder(nn.Module):
             conv_norm(width, width, 3, groups=width) for _ in range(3)
         )
         self.mask_feature_spike = Neuron(levels)
-        self.mask_feature = nn.Conv2d(width, width, 1)
+        self.mask_feature: nn.Module = nn.Conv2d(width, width, 1)
         for projection in (self.encoder_in_proj, self.encoder_out_proj):
             _uniform(projection[0])
         # The published code leaves the third of the pyramid at the default.

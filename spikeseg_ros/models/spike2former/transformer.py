@@ -97,6 +97,8 @@ class QueryMlp(nn.Module):
         config: The network.
     """
 
+    norms = (('fc1', 'bn1'), ('fc2', 'bn2'))
+
     def __init__(self, config: Spike2FormerConfig) -> None:
         super().__init__()
         width, hidden, levels = config.width, config.decoder_hidden, config.levels
