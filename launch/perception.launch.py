@@ -23,33 +23,37 @@ ARGUMENTS = (
         'params_file',
         '',
         'YAML file with parameters of the nodes: a path, or the name of one that comes with the '
-        'package (demo, evk4, davis346). Empty: the defaults.',
+        'package (demo, evk4, davis346, camera, spike2former). Empty: the defaults.',
         None,
     ),
     (
         'events_topic',
         '',
         'Topic of event_camera_msgs/EventPacket. Empty: that of params_file, else '
-        '/event_camera/events. "none": no events.',
+        '/event_camera/events, which a network for camera images leaves unused. "none": no '
+        'events.',
         None,
     ),
     (
         'image_topic',
         '',
         'Topic of sensor_msgs/Image, or of CompressedImage where the name ends in /compressed. '
-        'Empty: that of params_file, else no images.',
+        'Empty: that of params_file, else no images. "none": no images.',
         None,
     ),
     (
         'model',
         '',
-        'Model family. Empty: that of params_file, else spikeseg.',
+        'Model family: spikeseg for what moves in events; mfs_seg or spike2former for classes, '
+        'with weights that come with the package in the images of image_topic. Empty: that of '
+        'params_file, else spikeseg.',
         ['', *MODELS],
     ),
     (
         'weights',
         '',
-        'Weight file. Empty: that of params_file, else the weights that come with the package.',
+        'Weight file, or the name of one that comes with the package. Empty: that of params_file, '
+        'else the default of the model.',
         None,
     ),
     (
@@ -96,7 +100,9 @@ def _nodes(context):
         share = FindPackageShare('spikeseg_ros').perform(context)
         path = os.path.join(share, 'config', f'{path}.yaml')
     if path and not os.path.isfile(path):
-        msg = f'params_file {path!r} does not exist; give a path, or demo, evk4 or davis346.'
+        share = FindPackageShare('spikeseg_ros').perform(context)
+        names = sorted(name[:-5] for name in os.listdir(os.path.join(share, 'config')))
+        msg = f'params_file {path!r} does not exist; give a path, or one of {", ".join(names)}.'
         raise FileNotFoundError(msg)
     files = [path] if path else []
     common = {'use_sim_time': chosen['use_sim_time'] == 'true'}

@@ -14,6 +14,15 @@ QoS of any topic can be changed here too, for example:
   qos_overrides:
     /event_camera/events: {subscription: {reliability: reliable, depth: 100}}"""
 
+CAMERA = {
+    'events_topic': '',
+    'image_topic': '/camera/image_raw',
+    'sensor_width': 640,
+    'sensor_height': 480,
+    'mask_compression': 'zlib',
+}
+DRAWN_ON_IMAGES = {'events_topic': '', 'image_topic': '/camera/image_raw'}
+
 FILES = {
     'demo': (
         'Parameters of the demonstration: a simulated sensor of 346 x 260 pixels.\n'
@@ -38,6 +47,18 @@ FILES = {
         'up to a few million events per second in libcaer_cmp packets, and gray images.',
         {'sensor_width': 346, 'sensor_height': 260},
         {'image_topic': '/event_camera/image_raw'},
+    ),
+    'camera': (
+        'Parameters for a colour camera of 640 x 480 pixels in a street: mfs_seg gives every pixel\n'
+        'one of 11 classes, and follows cars, pedestrians and bicyclists.',
+        {**CAMERA, 'model': 'mfs_seg'},
+        DRAWN_ON_IMAGES,
+    ),
+    'spike2former': (
+        'Parameters for a colour camera of 640 x 480 pixels and a Spike2Former: set weights to\n'
+        'your file where none come with the package (docs/spike2former.md).',
+        {**CAMERA, 'model': 'spike2former'},
+        DRAWN_ON_IMAGES,
     ),
 }
 

@@ -27,7 +27,7 @@ FILES = sorted(FOLDER.glob('*.yaml'))
 
 
 def test_the_files_are_there() -> None:
-    assert {path.stem for path in FILES} >= {'demo', 'evk4', 'davis346'}
+    assert {path.stem for path in FILES} >= {'demo', 'evk4', 'davis346', 'camera', 'spike2former'}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -66,7 +66,9 @@ def test_every_option_is_explained(path: Path) -> None:
 def test_the_core_reads_them_too(path: Path) -> None:
     own = tuple(item.name for item in options(PerceptionNodeConfig))
     config = load_config(path, ignore=(*own, *ROS_OPTIONS))
-    assert config.model == 'spikeseg'
+    assert config.model == {'camera': 'mfs_seg', 'spike2former': 'spike2former'}.get(
+        path.stem, 'spikeseg'
+    )
 
 
 @pytest.mark.parametrize(
