@@ -23,7 +23,7 @@ help:
 	@echo 'PYTHON=python3.12         its interpreter (3.10 to 3.13)'
 	@echo 'TORCH_SPEC=torch==2.13.0  what pip installs where torch is missing (2.2 or newer); only for the CPU:'
 	@echo '                          "torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu"'
-	@echo 'demo:  BAG=path MODEL=name OUT=$(OUT) ARGS="..."'
+	@echo 'demo:  MODEL=spikeseg|mfs_seg|spike2former BAG=path IMAGES=folder WEIGHTS=file OUT=$(OUT) ARGS="..."'
 	@echo 'test:  ARGS="test/events -k evt3"'
 	@echo 'bench: ARGS="events encoder --quick"'
 
@@ -31,7 +31,8 @@ build:
 	@scripts/build.sh
 
 demo: build
-	@scripts/run.sh spikeseg demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+	@scripts/run.sh spikeseg demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(IMAGES),--images '$(IMAGES)') \
+	  $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(ARGS)
 
 test: build
 	@env -u ROS_DOMAIN_ID scripts/run.sh python3 -m pytest $(or $(ARGS),test)

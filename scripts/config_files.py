@@ -49,8 +49,8 @@ FILES = {
         {'image_topic': '/event_camera/image_raw'},
     ),
     'camera': (
-        'Parameters for a colour camera of 640 x 480 pixels in a street: mfs_seg gives every pixel\n'
-        'one of 11 classes, and follows cars, pedestrians and bicyclists.',
+        'Parameters for a colour camera of 640 x 480 pixels in a street: mfs_seg gives every\n'
+        'pixel one of 11 classes, and follows cars, pedestrians and bicyclists.',
         {**CAMERA, 'model': 'mfs_seg'},
         DRAWN_ON_IMAGES,
     ),

@@ -57,7 +57,7 @@ def blend_classes(
 
 def draw_legend(
     canvas: NDArray[np.uint8], mask: NDArray[np.uint8], labels: Sequence[ClassLabel], font: float
-) -> None:
+) -> tuple[int, int, int, int] | None:
     """Write the names of the classes in a mask into the upper right corner, in place.
 
     Classes stand in the order of their ids, so that the legend changes little from frame to
@@ -68,6 +68,9 @@ def draw_legend(
         mask: Class ids, shape (H, W), uint8.
         labels: Names and colours.
         font: Scale of the font.
+
+    Returns:
+        Column, row, width and height of the legend; None where there is no room or no class.
     """
     counts = np.bincount(mask.ravel(), minlength=256)
     seen = [
@@ -78,7 +81,7 @@ def draw_legend(
     seen = sorted(sorted(seen, key=lambda item: -counts[item.id])[:MAX_ROWS], key=lambda i: i.id)
     texts = [label.name.encode('ascii', 'replace').decode() for label in seen]
     if not seen:
-        return
+        return None
     sizes = [cv2.getTextSize(text, _FONT, font, 1) for text in texts]
     line = max(size[0][1] + size[1] for size in sizes) + 3
     box = line - 5
@@ -86,7 +89,7 @@ def draw_legend(
     height = line * len(seen) + 6
     rows, columns = canvas.shape[:2]
     if width > columns // 2 or height > rows * 0.8:
-        return
+        return None
     left = columns - width
     plate = canvas[:height, left:]
     plate[:] = plate // 4 + np.array(_PLATE, np.uint8) // 4 * 3
@@ -97,3 +100,4 @@ def draw_legend(
         cv2.rectangle(canvas, (left + 4, top + 1), corner, _TEXT, 1)
         place = (left + box + 10, top + box)
         cv2.putText(canvas, text, place, _FONT, font, _TEXT, 1, cv2.LINE_AA)
+    return left, 0, width, height

@@ -108,9 +108,10 @@ def render_overlay(
     style = _style(height, width)
     for item in result.objects:
         _draw_mask(canvas, item, style, MASK_ALPHA if classes is None else 0.0)
-    if classes is not None and style.text:
-        draw_legend(canvas, classes, known, style.font)
     taken: list[tuple[int, int, int, int]] = []
+    if classes is not None and style.text:
+        legend = draw_legend(canvas, classes, known, style.font)
+        taken += [legend] if legend else []
     for item in sorted(result.objects, key=lambda each: each.box.y_min):
         _draw_frame(canvas, item, style)
         if style.text:

@@ -10,104 +10,49 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from spikeseg_ros.cli import parser
-from spikeseg_ros.evaluation.agreement import Agreement
-from spikeseg_ros.images.overlay import contact_sheet
+from spikeseg_ros.nodes.demo_input import (
+    DemoError,
+    Played,
+    draw_street,
+    opened,
+    pack_pictures,
+    simulate,
+)
+from spikeseg_ros.nodes.demo_summary import Summary, judge
 from spikeseg_ros.nodes.monitor import Monitor
 from spikeseg_ros.nodes.processes import Graph, own_environment
-from spikeseg_ros.recordings.bags import BagReader
-from spikeseg_ros.simulation import (
-    EVENTS_TOPIC,
-    demo_scene,
-    save_coco,
-    simulate_scene,
-    write_recording,
-)
+from spikeseg_ros.perception.config import MODELS, from_flat
+from spikeseg_ros.perception.segmenter import EVENTS, IMAGES
+from spikeseg_ros.simulation import EVENTS_TOPIC
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from spikeseg_ros.perception.result import Result
     from spikeseg_ros.simulation import GroundTruth
+    from spikeseg_ros.simulation.street import StreetScene
 
-START_STAMP = 1_700_000_000_000_000_000
 READY_SECONDS = 300.0
-IDLE_SECONDS = 4.0
 RECORDED = 'objects,mask,labels,/diagnostics'
-SHEET_PICTURES = 12
-
-
-class DemoError(ValueError):
-    """The demonstration cannot run; the text says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Played:
-    """The recording that is played.
-
-    Attributes:
-        bag: Its path.
-        topic: Topic of its events.
-        width: Sensor columns [px].
-        height: Sensor rows [px].
-        start: Stamp of the first packet [ns].
-        duration: Length [ns].
-        rate: Speed of the replay.
-    """
-
-    bag: Path
-    topic: str
-    width: int
-    height: int
-    start: int
-    duration: int
-    rate: float
-
-    @property
-    def seconds(self) -> float:
-        """Time the replay takes [s]."""
-        return self.duration / 1e9 / self.rate
-
-    def within(self, results: Sequence[Result]) -> list[Result]:
-        """Return the results of windows that lie in the recording, not in the silence after."""
-        end = self.start + self.duration
-        return [item for item in results if item.stamp - item.duration < end]
-
-
-@dataclass
-class Summary:
-    """What the demonstration ends with.
-
-    Attributes:
-        lines: Pairs of a name and a value, in order.
-        problems: What went wrong; empty where all is well.
-    """
-
-    lines: list[tuple[str, str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def text(self) -> str:
-        """Return the summary as one screen of text."""
-        width = max((len(name) for name, _ in self.lines), default=0)
-        rows = [f'  {name:<{width}}  {value}' for name, value in self.lines]
-        rows += [f'  PROBLEM: {problem}' for problem in self.problems]
-        return '\n'.join(rows)
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     known = parser('demo', 'Run the ROS graph on a simulated scene or on a recording.')
     known.add_argument('--bag', default='', help='recording to take instead of simulating')
-    known.add_argument('--topic', default='', help='event topic of the recording; empty = find it')
-    known.add_argument('--model', default='spikeseg', help='model family')
+    known.add_argument(
+        '--images', default='', help='folder of pictures to play as a camera, in order of names'
+    )
+    known.add_argument('--fps', type=float, default=5.0, help='pictures of --images per second')
+    known.add_argument(
+        '--topic', default='', help='topic of the recording with events or images; empty = find it'
+    )
+    known.add_argument('--model', default='spikeseg', choices=MODELS, help='model family')
+    known.add_argument('--weights', default='', help='weight file; empty = that of the package')
     known.add_argument('--params', default='', help='YAML file with parameters')
     known.add_argument('--out', default='demo_output', help='folder for everything written')
     known.add_argument('--seconds', type=float, default=6.0, help='length of the simulated scene')
@@ -122,58 +67,60 @@ def main(argv: Sequence[str]) -> int:
         0 when objects were published and every process ended well, else 1.
     """
     args = _arguments(argv)
-    if not 0.5 <= args.seconds <= 600:
-        msg = f'--seconds must lie between 0.5 and 600, got {args.seconds!r}.'
+    for name, low, high in (('seconds', 0.5, 600.0), ('fps', 0.1, 1000.0)):
+        if not low <= getattr(args, name) <= high:
+            msg = f'--{name} must lie between {low:g} and {high:g}, got {getattr(args, name)!r}.'
+            raise DemoError(msg)
+    if args.bag and args.images:
+        msg = '--bag and --images exclude each other.'
         raise DemoError(msg)
     out = Path(args.out).resolve()
+    kind = _kind(args)
     out.mkdir(parents=True, exist_ok=True)
-    truth = None
+    truth: GroundTruth | StreetScene | None = None
+    bag, topic = out / 'input', ''
     if args.bag:
         bag, topic = Path(args.bag).resolve(), args.topic
+    elif args.images:
+        pack_pictures(bag, Path(args.images).resolve(), args.fps)
+    elif kind == IMAGES:
+        truth = draw_street(bag, args.seconds)
     else:
-        bag, topic = out / 'input', EVENTS_TOPIC
-        truth = _simulate(bag, out, args.seconds)
-    with BagReader(bag) as recording:
-        found = recording.event_topics
-        if not topic and found:
-            topic = found[0]
-        if topic not in found:
-            msg = (
-                f'No event topic {topic!r} in {str(bag)!r}; it holds '
-                f'{", ".join(recording.topics) or "nothing"}. Choose one with --topic.'
-            )
-            raise DemoError(msg)
-        _, packet = next(iter(recording.packets(topic)))
-        played = Played(
-            bag, topic, packet.width, packet.height, packet.stamp, recording.duration, args.rate
-        )
-    _say(f'playing {bag.name}: {topic}, {played.width}x{played.height}, {played.seconds:.1f} s')
+        topic = EVENTS_TOPIC
+        truth = simulate(bag, out, args.seconds)
+    played = opened(bag, topic, kind, args.rate)
+    size = f'{played.width}x{played.height}'
+    _say(f'playing {bag.name}: {played.topic}, {size}, {played.seconds:.1f} s')
     summary = _run(args, played, out, truth)
     _say('\n' + summary.text() + '\n')
     (out / 'summary.txt').write_text(summary.text() + '\n', encoding='utf-8')
     return 1 if summary.problems else 0
 
 
-def _simulate(bag: Path, out: Path, seconds: float) -> GroundTruth:
-    """Write the simulated recording and its ground truth."""
-    scene = demo_scene(346, 260, seconds)
-    last = [-1.0]
+def _kind(args: argparse.Namespace) -> str:
+    """Return what the network takes: 'events' or 'images'.
 
-    def progress(now: int) -> None:
-        if now / 1e9 >= last[0] + 0.5:
-            last[0] = now / 1e9
-            sys.stdout.write(f'\rsimulating {last[0]:4.1f} of {seconds:.1f} s ')
-            sys.stdout.flush()
+    Raises:
+        DemoError: Pictures are given to a network that takes events.
+        ValueError: The network cannot be loaded.
+    """
+    from spikeseg_ros.perception.inputs import accepted
+    from spikeseg_ros.perception.registry import create
 
-    recording = simulate_scene(scene, seconds, progress=progress)
-    sys.stdout.write('\n')
-    write_recording(bag, recording, start_stamp=START_STAMP, overwrite=True)
-    save_coco(out / 'ground_truth.json', recording.truth, recording.truth.windows(50_000_000))
-    return recording.truth
+    inputs: tuple[str, ...] = (EVENTS, IMAGES)
+    if args.model != 'spikeseg':
+        inputs = accepted(create(from_flat({'model': args.model, 'weights': args.weights})))
+    if args.images and IMAGES not in inputs:
+        msg = f'These weights of {args.model} take events, not the pictures of --images.'
+        raise DemoError(msg)
+    return IMAGES if args.images or EVENTS not in inputs else EVENTS
 
 
 def _run(
-    args: argparse.Namespace, played: Played, out: Path, truth: GroundTruth | None
+    args: argparse.Namespace,
+    played: Played,
+    out: Path,
+    truth: GroundTruth | StreetScene | None,
 ) -> Summary:
     """Play the recording through the graph and judge what came out."""
     environment = own_environment()
@@ -182,6 +129,9 @@ def _run(
     logs.mkdir(exist_ok=True)
     video = out / 'overlay.mp4'
     space = ('-r', '__ns:=/spikeseg')
+    heard = {EVENTS: '', IMAGES: '', played.kind: played.heard}
+    topics = {'events_topic': heard[EVENTS], 'image_topic': heard[IMAGES]}
+    renaming = ('-r', f'{played.topic}:={played.heard}') if played.renamed else ()
     with Graph(logs, environment) as graph, Monitor(video, rate=20.0) as monitor:
         graph.start(
             'recorder_node',
@@ -189,16 +139,15 @@ def _run(
             arguments=space,
         )
         parameters = {
-            'events_topic': played.topic,
+            **topics,
             'model': args.model,
+            'weights': args.weights,
             'sensor_width': played.width,
             'sensor_height': played.height,
         }
         extra = ('--params-file', str(Path(args.params).resolve())) if args.params else ()
         graph.start('perception_node', parameters, arguments=(*space, *extra))
-        graph.start(
-            'visualizer_node', {'events_topic': played.topic, 'always': True}, arguments=space
-        )
+        graph.start('visualizer_node', {**topics, 'always': True}, arguments=space)
         _wait_ready(graph, monitor)
         player = graph.start(
             'player_node',
@@ -209,6 +158,7 @@ def _run(
                 'wait_for_subscribers_s': 20.0,
             },
             finishes=True,
+            arguments=renaming,
         )
         deadline = time.monotonic() + played.seconds + 60.0
         while player.process.poll() is None and not graph.failed:
@@ -226,7 +176,7 @@ def _run(
             for node in graph.nodes
             if node.process.returncode != 0 and not any(node.name in text for text in problems)
         ]
-    return _judge(monitor, played, out, truth, problems)
+    return judge(monitor, played, out, truth, problems)
 
 
 def _wait_ready(graph: Graph, monitor: Monitor) -> None:
@@ -249,65 +199,6 @@ def _wait_ready(graph: Graph, monitor: Monitor) -> None:
                 f'{graph.logs}.'
             )
             raise DemoError(msg)
-
-
-def _judge(
-    monitor: Monitor, played: Played, out: Path, truth: GroundTruth | None, problems: list[str]
-) -> Summary:
-    """Write the sheet and return the summary."""
-    summary = Summary(problems=problems)
-    seen = played.within(monitor.results)
-    objects = [item for result in seen for item in result.objects]
-    tracks = {item.track_id for item in objects if item.track_id}
-    busy = sum(bool(result.objects) for result in seen)
-    events = sum(result.n_events for result in seen)
-    span = sum(result.duration for result in seen) / 1e9
-    rate = events / 1e6 / max(span, 1e-9)
-    summary.lines += [
-        ('windows', f'{len(seen)} published, {busy} with objects, {monitor.shed} shed'),
-        ('events', f'{events} in these windows ({rate:.2f} Mev/s)'),
-        ('objects', f'{len(objects)} in all, {len(tracks)} tracks'),
-        ('latency', monitor.latency_text()),
-        ('drops', f'{monitor.dropped} packets dropped, {monitor.lost} lost'),
-    ]
-    if truth is not None:
-        score = _agreement(seen, truth)
-        summary.lines += [
-            (
-                'agreement',
-                f'recall {score.recall:.2f}, precision {score.precision:.2f} at IoU 0.5; '
-                f'mean IoU {score.mean_iou:.2f}',
-            ),
-            (
-                '',
-                f'{score.coverage:.0%} of the events of true objects lie on published ones; '
-                f'{score.switches} changes of track',
-            ),
-        ]
-    end = played.start + played.duration
-    pictures = [picture for stamp, picture in monitor.pictures if stamp <= end]
-    if pictures:
-        picks = np.linspace(0, len(pictures) - 1, min(SHEET_PICTURES, len(pictures)))
-        sheet = contact_sheet([pictures[int(index)] for index in picks], columns=4)
-        cv2.imwrite(str(out / 'overlay.png'), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    summary.lines.append(('written', f'{out}: output/ overlay.mp4 overlay.png summary.txt logs/'))
-    if not seen:
-        problems.append('nothing was published on /spikeseg/objects')
-    elif not objects:
-        problems.append('windows were published, but not one object in them')
-    if not pictures:
-        problems.append('the visualizer published no picture')
-    return summary
-
-
-def _agreement(results: Sequence[Result], truth: GroundTruth) -> Agreement:
-    """Compare published windows with the simulated truth."""
-    score = Agreement()
-    for result in results:
-        end = result.stamp - START_STAMP
-        events, labels = truth.labels(end - result.duration, end)
-        score.add(result.objects, events, labels)
-    return score
 
 
 def _say(text: str) -> None:

@@ -111,7 +111,7 @@ class Graph:
         """Nodes that ended though they should run, or with an error."""
         return [node for node in self.nodes if node.failed]
 
-    def stop(self, names: Sequence[str] | None = None, patience: float = 10.0) -> None:
+    def stop(self, names: Sequence[str] | None = None, patience: float = 30.0) -> None:
         """Interrupt nodes in reverse order of their start and wait for them.
 
         Args:
