@@ -18,6 +18,7 @@ from spikeseg_ros.models.spike2former.blocks import (
     SpikeAttention,
     conv_norm,
     split_heads,
+    wide,
 )
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
 
@@ -49,8 +50,7 @@ class Downsampling(nn.Module):
         """Return currents (B, outputs, ceil(H / stride), ceil(W / stride))."""
         if self.encode_spike is not None:
             x = self.encode_spike(x, run)
-        y: Tensor = self.encode_bn(self.encode_conv(x))
-        return y
+        return wide(self.encode_bn(self.encode_conv(x)))
 
 
 class SepConv(nn.Module):

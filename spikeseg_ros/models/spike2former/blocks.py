@@ -21,6 +21,11 @@ def conv_norm(
     )
 
 
+def wide(x: Tensor) -> Tensor:
+    """Return x with at least 32 bits: neurons round, and 16 bits are too coarse for sums."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class Esc(nn.Module):
     """Separable convolution, each part in front of neurons: widen, depthwise, project.
 
@@ -179,12 +184,10 @@ class SpikeAttention(nn.Module):
             key: Spikes (..., c, M).
             value: Spikes (..., d, M).
         """
-        wide = value.shape[-2]
+        size = value.shape[-2]
         for name, seen in (('key_value', key), ('query', query)):
-            macs = wide * seen.numel()
+            macs = size * seen.numel()
             count_product(f'{self.label}.{name}', 'attention', macs, seen, self.levels)
         with torch.autocast(query.device.type, enabled=False):
-            if query.dtype in (torch.float16, torch.bfloat16):
-                query, key, value = query.float(), key.float(), value.float()
-            summary = value @ key.transpose(-2, -1)
-            return (summary @ query) * self.scale
+            summary = wide(value) @ wide(key).transpose(-2, -1)
+            return (summary @ wide(query)) * self.scale

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
+from spikeseg_ros.models.spike2former.neurons import Neuron, Pass, sub_steps
 from spikeseg_ros.models.spike2former.pixel_decoder import PixelDecoder, PixelFeatures
 from spikeseg_ros.models.spike2former.transformer import TransformerDecoder, sine_code
 from spikeseg_ros.spiking.energy import count_product
@@ -62,6 +62,10 @@ class MaskEmbedding(nn.Module):
         return x
 
 
+def _product(queries: Tensor, features: Tensor) -> Tensor:
+    return torch.einsum('nbqe,behw->nbqhw', queries, features)
+
+
 def _small_normal(linear: nn.Linear) -> None:
     nn.init.trunc_normal_(linear.weight, std=0.02)
     nn.init.zeros_(linear.bias)
@@ -94,7 +98,8 @@ class DecodeHead(nn.Module):
         self.w = nn.Parameter(torch.ones(1))
         self.mask_embed_spike = Neuron(levels)
         # Set in folded networks: the mask features' weights, moved to the side of the queries.
-        self.mask_projection: SpikeLinear | None = None
+        self.mask_projection: nn.Module | None = None
+        self.binary = False
 
     def forward(
         self, features: list[Tensor], run: Pass, last_only: bool = False
@@ -119,10 +124,13 @@ class DecodeHead(nn.Module):
         spikes = embedding if projection is None else features
         count_product('decode_head.masks', 'mask product', macs, spikes, self.levels)
         if projection is None:
-            return torch.einsum('nbqe,behw->nbqhw', ALPHA * embedding, features)
+            return _product(ALPHA * embedding, features)
         projected: Tensor = projection(embedding)
         weight, bias = projected[..., :-1], projected[..., -1:, None]
-        return torch.einsum('nbqe,behw->nbqhw', weight, features) + bias
+        if self.binary:
+            parts = (_product(weight / self.levels, x) for x in sub_steps(features, self.levels))
+            return sum(parts, start=bias)
+        return _product(weight, features) + bias
 
     def _states(self, pixels: PixelFeatures, run: Pass) -> list[Tensor]:
         keys, codes = [], []

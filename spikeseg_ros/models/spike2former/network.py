@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeseg_ros.models.spike2former.backbones import Backbone
+from spikeseg_ros.models.spike2former.binary import binary
 from spikeseg_ros.models.spike2former.config import Spike2FormerConfig, Spike2FormerConfigError
 from spikeseg_ros.models.spike2former.folding import folded
 from spikeseg_ros.models.spike2former.head import DecodeHead
@@ -132,6 +133,15 @@ class Spike2Former(nn.Module):
                 the first sees spikes; otherwise three parts, which take a fifth of the products.
         """
         return folded(self, dense)
+
+    def binary(self) -> Spike2Former:
+        """Return a copy for inference in which weights meet spikes of 0 and 1 only.
+
+        Each layer that sees spikes runs once for each of the D binary sub-steps of a count, with
+        a D-th of its weights; the results are the same up to rounding. It shows what hardware for
+        events would do, and is slow.
+        """
+        return binary(self)
 
     def load_published(self, state_dict: Mapping[str, Tensor]) -> None:
         """Take the weights of a published state dictionary.

@@ -12,13 +12,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from spikeseg_ros.spiking.neurons import NeuronError
 from spikeseg_ros.spiking.surrogate import spike_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+
+def sub_steps(spikes: Tensor, levels: int) -> Iterator[Tensor]:
+    """Yield the binary maps 1[k > d] of spikes k / levels, d = 0 .. levels - 1."""
+    counts = torch.round(spikes * levels)
+    for d in range(levels):
+        yield (counts > d).to(spikes.dtype)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikeseg_ros.models.spike2former.blocks import Esc, MapMlp, conv_norm
+from spikeseg_ros.models.spike2former.blocks import Esc, MapMlp, conv_norm, wide
 from spikeseg_ros.models.spike2former.neurons import Neuron, Pass
 from spikeseg_ros.models.spike2former.sampling import POINTS, DeformableSum
 
@@ -155,19 +155,19 @@ class PixelDecoder(nn.Module):
     def forward(self, features: list[Tensor], run: Pass) -> PixelFeatures:
         """Return features of the backbone's potentials at 1/2, 1/4, 1/8 and 1/16."""
         *finer, last = features
-        y = self.encoder_in_proj(self.last_feat_conv_spike(last, run))
+        y = wide(self.encoder_in_proj(self.last_feat_conv_spike(last, run)))
         for layer in self.encoder.layers:
             y = layer(y, run)
         memory = self.encoder_out_proj_spike(y, run)
-        y = self.encoder_out_proj(memory)
+        y = wide(self.encoder_out_proj(memory))
         scales = [y]
         for index in (2, 1, 0):
             seen = self.lateral_convs_spike[index](finer[index], run)
-            lateral = self.lateral_convs[index](seen)
+            lateral = wide(self.lateral_convs[index](seen))
             y = lateral + F.interpolate(
                 y, size=lateral.shape[2:], mode='bilinear', align_corners=False
             )
-            y = self.output_convs[index](self.output_convs_spike[index](y, run))
+            y = wide(self.output_convs[index](self.output_convs_spike[index](y, run)))
             scales.append(y)
         mask_features = self.mask_feature(self.mask_feature_spike(scales.pop(), run))
         return PixelFeatures(mask_features, memory, scales)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spikeseg_ros.models.spike2former.blocks import wide
+from spikeseg_ros.models.spike2former.sampling_kernels import sampled_sum, supports
 from spikeseg_ros.spiking.energy import count_product
 
 POINTS = 9  # of a 3 x 3 neighbourhood
@@ -30,9 +32,11 @@ class DeformableSum(nn.Module):
         count_product(f'{self.label}.bilinear', 'sampling', 4 * macs, None)
         count_product(f'{self.label}.weight', 'sampling', macs, weight, self.levels)
         with torch.autocast(value.device.type, enabled=False):
-            if value.dtype in (torch.float16, torch.bfloat16):
-                value = value.float()
-            return deformable_sum(value, offset.to(value.dtype), weight.to(value.dtype))
+            value = wide(value)
+            offset, weight = offset.to(value.dtype), weight.to(value.dtype)
+            if supports(value, offset):
+                return sampled_sum(value, offset, weight)
+            return deformable_sum(value, offset, weight)
 
 
 def deformable_sum(value: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
