@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from spikeseg_ros.models.spike2former import Spike2Former
+from spikeseg_ros.models.spike2former.checkpoints import load_backbone
 from spikeseg_ros.models.spike2former_weights import load_spike2former
 from spikeseg_ros.training.command import execute, settle, train_parser
 from spikeseg_ros.training.errors import TrainingError
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.training.distributed import Team
 
+# Share of the learning rate for a backbone that has been trained before.
+PRETRAINED_RATE = 0.1
+
 
 def _trainer(
     args: argparse.Namespace, dataset: SegmentationDataset, device: str, team: Team
@@ -27,8 +33,13 @@ def _trainer(
 
     Raises:
         TrainingError: Options contradict each other or the checkpoint.
+        WeightsError: A file cannot be used.
     """
-    config, content = settle(args, Spike2FormerTraining(), FORMAT)
+    if args.backbone and (args.init or args.resume):
+        msg = '--backbone is for new networks: leave out --init and --resume, or --backbone.'
+        raise TrainingError(msg)
+    default = Spike2FormerTraining(backbone_rate=PRETRAINED_RATE if args.backbone else 1.0)
+    config, content = settle(args, default, FORMAT)
     wanted = network_config(config, dataset)
     network = load_spike2former(args.init).network if args.init else None
     if network is not None and network.config != wanted:
@@ -37,8 +48,11 @@ def _trainer(
             'let preset and network agree.'
         )
         raise TrainingError(msg)
-    if content is not None:
+    if network is None:
+        torch.manual_seed(config.seed)
         network = Spike2Former(wanted)
+    if args.backbone:
+        load_backbone(network, args.backbone)
     trainer = Spike2FormerTrainer(config, dataset, network, device, max(args.workers, 0), team)
     if content is not None:
         trainer.state.restore(args.output, content)
@@ -55,4 +69,9 @@ def run(argv: Sequence[str]) -> int:
         Exit status 0; errors are raised as ValueError with a text for the user.
     """
     parser = train_parser('spike2former', 'Train Spike2Former on labelled images.')
+    parser.add_argument(
+        '--backbone',
+        help='published classifier checkpoint for the backbone, which then learns at '
+        f'{PRETRAINED_RATE:g} of the rate unless the options say otherwise',
+    )
     return execute(parser.parse_args(list(argv)), _trainer)

@@ -18,6 +18,9 @@ from spikeseg_ros.evaluation.segmentation import confusion, predict
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import preset
 from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
+from spikeseg_ros.models.spike2former import Spike2Former
+from spikeseg_ros.models.spike2former import preset as spike2former_preset
+from spikeseg_ros.models.spike2former_weights import save_spike2former
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +77,29 @@ def test_figures_are_the_same_every_time(weights: Path, data: Path, tmp_path: Pa
     for name in ('a', 'b'):
         main(words(weights, data, '--output', str(tmp_path / f'{name}.json')))
     assert (tmp_path / 'a.json').read_bytes() == (tmp_path / 'b.json').read_bytes()
+
+
+def test_spike2former_is_judged_as_it_infers(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = Spike2Former(spike2former_preset('tiny', encoder_layers=1, decoder_layers=1))
+    network.train()(torch.randn(2, 3, 32, 32))
+    with torch.no_grad():
+        network.decode_head.cls_embed.weight.normal_()
+        network.decode_head.mask_embed.fc_out.weight.normal_()
+    save_spike2former(tmp_path / 's2f.pt', network.eval(), CLASSES, COLORS, {'size': [24, 32]})
+    more = ['--model', 'spike2former', '--output', str(tmp_path / 'a.json')]
+    assert main(words(tmp_path / 's2f.pt', data, *more)) == 0
+    figures = json.loads((tmp_path / 'a.json').read_text())
+    dataset = open_dataset(data, 'val')
+    assert figures['confusion'] == confusion(network, dataset, (24, 32)).counts.tolist()
+    assert figures['parameters'] == network.parameter_count()
+    assert min(figures['energy']['acs'], figures['energy']['macs']) > 0
+    found = predict(network, dataset.sample(0).image, (24, 32))
+    assert len(np.unique(found)) > 2
+    image = cv2.resize(dataset.sample(0).image, (32, 24), interpolation=cv2.INTER_AREA)
+    logits = network.logits(network.normalised(torch.from_numpy(image).permute(2, 0, 1)[None]))
+    full = torch.nn.functional.interpolate(logits, (36, 48), mode='bilinear')
+    assert (full.argmax(1)[0].numpy() == found).all()
 
 
 def test_size_of_the_input_can_be_chosen(weights: Path, data: Path, tmp_path: Path) -> None:

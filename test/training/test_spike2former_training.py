@@ -260,3 +260,25 @@ def test_command_trains_resumes_and_writes_weights(
         spike2former.run([*other, *init, '--resume'])
     with pytest.raises(TrainingError, match='--resume'):
         spike2former.run(command)
+
+
+def test_command_takes_a_trained_backbone(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(7)
+    source = Spike2FormerTrainer(options(), Squares()).state.network.backbone
+    torch.save(source.state_dict(), tmp_path / 'classifier.pth')
+    backbone = ['--backbone', str(tmp_path / 'classifier.pth'), '--iterations', '1']
+    first: list[torch.Tensor] = []
+    step = Spike2FormerTrainer.step
+
+    def watched(trainer: Spike2FormerTrainer) -> float:
+        first.append(trainer.state.network.backbone.downsample2.encode_conv.weight.clone())
+        assert trainer.config.backbone_rate == 0.1
+        return step(trainer)
+
+    monkeypatch.setattr(Spike2FormerTrainer, 'step', watched)
+    assert spike2former.run([*command, *backbone]) == 0
+    assert torch.equal(first[0], source.downsample2.encode_conv.weight)
+    with pytest.raises(TrainingError, match='new networks'):
+        spike2former.run([*command, *backbone, '--resume'])
