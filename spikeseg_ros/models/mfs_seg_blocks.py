@@ -81,9 +81,8 @@ class Neurons(nn.Module):
             spikes = spike_count(x, self.params.levels, run.rounding)
         else:
             currents = x.view(run.steps, -1, *x.shape[1:])
-            if run.potentials is None:
-                potential = torch.zeros_like(currents[0])
-            else:
+            potential = None
+            if run.potentials is not None:
                 potential = run.potentials[self.number]
                 if potential.shape != currents.shape[1:]:
                     msg = (
@@ -166,8 +165,8 @@ class Unit(nn.Module):
             spikes = self.neurons(x, run)
             unroll = run.unrolled and self.neurons.params.sub_steps > 1
             x = self._unrolled(spikes, self.neurons.params.levels) if unroll else self.conv(spikes)
-        if x.dtype == torch.bfloat16:
-            # The rounding in neurons is too coarse for 8 bits of mantissa.
+        if x.dtype in (torch.bfloat16, torch.float16):
+            # Sums of potentials and the rounding in neurons want more bits of mantissa.
             x = x.float()
         return x if self.bn is None else self.bn(x)
 

@@ -27,7 +27,9 @@ inference).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+import importlib.util
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,6 +42,9 @@ from spikeseg_ros.spiking.surrogate_kernels import (
     scan_forward,
     supports,
 )
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 KINDS = ('integer', 'lif')
 MAX_LEVELS = 255
@@ -89,6 +94,27 @@ def check_surrogate(params: SurrogateParams) -> None:
             raise NeuronError(msg)
 
 
+@functools.cache
+def _triton() -> ModuleType | None:
+    """Return the kernels for GPUs, None where triton is not installed."""
+    if importlib.util.find_spec('triton') is None:
+        return None
+    return importlib.import_module('spikeseg_ros.spiking.surrogate_triton')
+
+
+def _kernels_for(currents: Tensor) -> ModuleType | None:
+    """Return the kernels for currents (T, ...) on a GPU, None where they cannot be used."""
+    kernels = _triton() if currents.device.type == 'cuda' else None
+    return kernels if kernels is not None and kernels.supports(currents) else None
+
+
+def _spike_type(currents: Tensor) -> torch.dtype:
+    """Return the type that the next convolution on a GPU wants."""
+    if torch.is_autocast_enabled('cuda'):
+        return torch.get_autocast_dtype('cuda')
+    return currents.dtype
+
+
 class _Threshold(torch.autograd.Function):
     """1[u > threshold] with a rectangular surrogate gradient."""
 
@@ -107,7 +133,7 @@ class _Count(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, potential: Tensor, levels: int, rounding: float) -> Tensor:
-        ctx.levels = levels
+        ctx.levels, ctx.kind = levels, potential.dtype
         if rounding == 1 and supports(potential):
             half = (
                 torch.is_autocast_enabled('cpu')
@@ -116,6 +142,16 @@ class _Count(torch.autograd.Function):
             spikes, passing = count_forward(potential, levels, ctx.needs_input_grad[0], half)
             ctx.save_for_backward(passing)
             return spikes
+        kernels = _kernels_for(potential[None]) if rounding == 1 else None
+        if kernels is not None:
+            params, learn = SurrogateParams(levels=levels), ctx.needs_input_grad[0]
+            kind = _spike_type(potential)
+            spikes, _, passing = kernels.scan_forward(
+                potential[None], None, params, learn=learn, keep=False, kind=kind
+            )
+            ctx.save_for_backward(passing[0] if learn else None)
+            counts: Tensor = spikes[0]
+            return counts
         if supports(potential):
             spikes, passing = relaxed_forward(potential, levels, rounding)
             ctx.save_for_backward(passing)
@@ -131,7 +167,7 @@ class _Count(torch.autograd.Function):
         (passing,) = ctx.saved_tensors
         if passing.device.type == 'cpu' and passing.ndim == 4 and grads[0].dtype != torch.float64:
             return count_backward(grads[0], passing, ctx.levels), None, None
-        return grads[0] * passing / ctx.levels, None, None
+        return grads[0].to(ctx.kind) * passing / ctx.levels, None, None
 
 
 def spike_count(potential: Tensor, levels: int, rounding: float = 1.0) -> Tensor:
@@ -216,15 +252,24 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, currents: Tensor, potential: Tensor, params: SurrogateParams
+        ctx: Any, currents: Tensor, potential: Tensor | None, params: SurrogateParams
     ) -> tuple[Tensor, Tensor]:
         learn = any(ctx.needs_input_grad[:2])
-        u = torch.empty_like(currents[0])
-        u.copy_(potential)
-        if supports(u):
-            spikes, passing = scan_forward(currents, u, params, learn)
+        kernels = _kernels_for(currents)
+        ctx.rested = potential is None
+        if kernels is not None:
+            kind = _spike_type(currents)
+            spikes, u, passing = kernels.scan_forward(
+                currents, potential, params, learn=learn, kind=kind
+            )
         else:
-            spikes, passing = _scan_plain(currents, u, params, learn)
+            u = torch.empty_like(currents[0])
+            if potential is None:
+                u.zero_()
+            else:
+                u.copy_(potential)
+            scan = scan_forward if supports(u) else _scan_plain
+            spikes, passing = scan(currents, u, params, learn)
         if learn:
             fired = spikes != 0 if params.kind == 'lif' else passing
             ctx.save_for_backward(passing, fired)
@@ -232,10 +277,14 @@ class _Scan(torch.autograd.Function):
         return spikes, u
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         passing, fired = ctx.saved_tensors
         params: SurrogateParams = ctx.params
         grad_spikes, flow = grads
+        kernels = _kernels_for(passing) if grad_spikes.dtype != torch.float64 else None
+        if kernels is not None:
+            result, flow = kernels.scan_backward(grad_spikes, flow, passing, fired, params)
+            return result, None if ctx.rested else flow, None
         scale = 1.0 if params.kind == 'lif' else 1.0 / params.levels
         result = torch.empty_like(grad_spikes)
         flow = flow.clone()
@@ -246,17 +295,17 @@ class _Scan(torch.autograd.Function):
             flow = flow + grad_spikes[t] * passing[t] * scale
             result[t] = flow
             flow = flow * params.decay
-        return result, flow, None
+        return result, None if ctx.rested else flow, None
 
 
 def surrogate_scan_fused(
-    currents: Tensor, potential: Tensor, params: SurrogateParams
+    currents: Tensor, potential: Tensor | None, params: SurrogateParams
 ) -> tuple[Tensor, Tensor]:
     """Advance a layer by T steps in one node of the graph; equal to `surrogate_scan`.
 
     Args:
         currents: x, shape (T, ...), floating point.
-        potential: r in front of the first step, shape (...).
+        potential: r in front of the first step, shape (...); at rest where None.
         params: Parameters of the layer.
 
     Returns:
