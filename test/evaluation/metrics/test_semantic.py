@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from spikeseg_ros.evaluation.metrics import MetricError
 from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
+
+PUBLISHED = Path(__file__).resolve().parents[4] / 'shared/data/parity/official_metric.pt'
 
 
 def test_hand_computed_image() -> None:
@@ -91,3 +94,43 @@ def test_nonsense_is_refused() -> None:
         ConfusionMatrix(0)
     with pytest.raises(MetricError, match='cannot be merged'):
         matrix.merge(ConfusionMatrix(4))
+
+
+def test_one_image_gives_what_the_published_metric_gives() -> None:
+    torch = pytest.importorskip('torch')
+    if not PUBLISHED.is_file():
+        pytest.skip(f'{PUBLISHED} is not there')
+    tensors = torch.load(PUBLISHED, weights_only=True)
+    matrix = ConfusionMatrix(6)
+    matrix.add(tensors['logits'].argmax(1).numpy(), tensors['label'][:, 0].numpy())
+    assert np.diag(matrix.counts).tolist() == [493, 472, 277, 666, 0, 0]
+    assert matrix.counts.sum(0).tolist() == [668, 633, 497, 805, 249, 220]
+    assert matrix.counts.sum(1).tolist() == [768, 768, 448, 1088, 0, 0]
+    # Classes 4 and 5 are predicted but nowhere true: 0 here, a smoothed 2e-9 there.
+    assert matrix.iou == pytest.approx(tensors['iou'].numpy(), abs=1e-6)
+    assert matrix.miou == pytest.approx(float(tensors['mean']), abs=1e-6)
+
+
+def averaged_over_images(pred: np.ndarray, label: np.ndarray, classes: int) -> float:
+    """Return the metric published with MFS-Seg: smoothed Dice of each image, turned into IoU."""
+    scores = []
+    for one, true in zip(pred, label, strict=True):
+        for k in range(classes):
+            both = ((one == k) & (true == k)).sum()
+            dice = (2 * both + 1e-6) / ((one == k).sum() + (true == k).sum() + 1e-6)
+            scores.append(dice / (2 - dice))
+    return float(np.mean(scores))
+
+
+def test_the_mean_over_images_rewards_absent_classes() -> None:
+    # Class 1 is missed in the one image that has it; class 2 occurs nowhere.
+    label = np.zeros((4, 2, 4), int)
+    label[0, 0, :2] = 1
+    pred = np.zeros_like(label)
+    matrix = ConfusionMatrix(3)
+    matrix.add(pred, label)
+    assert matrix.iou[:2].tolist() == pytest.approx([30 / 32, 0.0])
+    assert matrix.miou == pytest.approx(15 / 32)
+    published = averaged_over_images(pred, label, 3)
+    assert published == pytest.approx((0.75 + 3 + 3 + 4) / 12, abs=1e-5)
+    assert published > 1.9 * matrix.miou
