@@ -27,7 +27,7 @@ from spikeseg_ros.events.types import Events, EventWindow
 from spikeseg_ros.images.contrast import contrast_spikes
 from spikeseg_ros.models.encoder import trace_from_output
 from spikeseg_ros.models.event_encoder import EventDrivenEncoder
-from spikeseg_ros.models.weights import load_encoder, packaged_weights
+from spikeseg_ros.models.weights import find_weights, load_encoder
 from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.perception.front import Foreground, foreground, pyramid
 from spikeseg_ros.perception.result import Result, SegmentedObject
@@ -175,7 +175,7 @@ class SpikeSegSegmenter:
             WeightsError: The weights cannot be used.
         """
         self.device = choose_device(config.device)
-        self.encoder = load_encoder(config.weights or packaged_weights())
+        self.encoder = load_encoder(find_weights(config.weights, self.family))
         self.hulk = HULKDecoder.from_encoder(self.encoder)
         self.encoder.to(self.device).eval()
         # One per scale, because each keeps buffers for one geometry.

@@ -63,7 +63,8 @@ class OutputBag:
             self._writer.write(LABELS, time, serialize(LABELS_TYPE, fields))
         time = max(0, result.stamp)
         objects = object_array_fields(result, sequence=window.index)
-        mask = mask_fields(result, compression='zlib', labels_topic=LABELS)
+        painted = result.class_ids is None
+        mask = mask_fields(result, objects=painted, compression='zlib', labels_topic=LABELS)
         picture = compressed_image_message(overlay, result.stamp, result.frame_id, 'png')
         self._writer.write(OBJECTS, time, serialize(OBJECTS_TYPE, objects))
         self._writer.write(MASK, time, serialize(MASK_TYPE, mask))

@@ -28,8 +28,10 @@ from spikeseg_ros.evaluation.offline.tables import FORMAT, read_summary
 from spikeseg_ros.evaluation.offline.windows import finished, from_bytes, to_bytes
 from spikeseg_ros.evaluation.truth import TruthError
 from spikeseg_ros.perception.config import from_flat
+from spikeseg_ros.perception.inputs import accepted
 from spikeseg_ros.perception.pipeline import Pipeline
 from spikeseg_ros.perception.registry import create
+from spikeseg_ros.perception.segmenter import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,6 +123,13 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
     if scores is not None:
         scores.check_size(Replay(replay.path, unit.topic, config))
     segmenter = factory(config)
+    if EVENTS not in accepted(segmenter):
+        msg = (
+            f'These weights of {config.model} take camera images, recordings are evaluated by '
+            'their events; choose weights for events, or judge the network on labelled images '
+            'with `spikeseg evaluate segmentation`.'
+        )
+        raise EvaluationError(msg)
     _limit_threads(config.threads)
     fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -278,12 +287,9 @@ def _nothing(unit: Unit, state: Progress) -> str:
 
 def _identity(unit: Unit, config: PerceptionConfig) -> dict[str, Any]:
     """Return what the files of a run depend on, without paths of this machine."""
-    from spikeseg_ros.models.weights import packaged_weights
+    from spikeseg_ros.models.weights import find_weights
 
-    weights = Path(config.weights or packaged_weights())
-    if not weights.exists():
-        msg = f'The weights {str(weights)!r} do not exist; set the option weights to a file.'
-        raise EvaluationError(msg)
+    weights = find_weights(config.weights, config.model)
     options = dict(unit.config)
     options['weights'] = weights.name if config.weights else ''
     return {

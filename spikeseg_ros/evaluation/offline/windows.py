@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +96,19 @@ def to_bytes(window: FinishedWindow) -> bytes:
         'spikes': {name: int(count) for name, count in result.spikes.items()},
         'objects': [_object_tree(item) for item in result.objects],
     }
+    if result.class_ids is not None:
+        packed = zlib.compress(np.ascontiguousarray(result.class_ids).tobytes(), 1)
+        tree['class_ids'] = base64.b64encode(packed).decode()
     return json.dumps(tree, separators=(',', ':')).encode()
 
 
 def from_bytes(body: bytes) -> FinishedWindow:
     """Return the window of a journal record; numbers are the same bit for bit."""
     tree = json.loads(body)
+    class_ids = None
+    if 'class_ids' in tree:
+        pixels = np.frombuffer(zlib.decompress(base64.b64decode(tree['class_ids'])), np.uint8)
+        class_ids = pixels.reshape(tree['height'], tree['width'])
     result = Result(
         stamp=tree['stamp'],
         duration=tree['duration'],
@@ -109,6 +117,7 @@ def from_bytes(body: bytes) -> FinishedWindow:
         height=tree['height'],
         model=tree['model'],
         objects=tuple(_object(item) for item in tree['objects']),
+        class_ids=class_ids,
         n_events=tree['n_events'],
         epoch=tree['epoch'],
         index=tree['window'],
