@@ -16,6 +16,9 @@ from spikeseg_ros.datasets.camvid import CLASSES, COLORS
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import preset
 from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
+from spikeseg_ros.models.spike2former import Spike2Former
+from spikeseg_ros.models.spike2former import preset as spike2former_preset
+from spikeseg_ros.models.spike2former_weights import save_spike2former
 from spikeseg_ros.simulation.bag import write_recording
 from spikeseg_ros.simulation.recording import simulate_scene
 from spikeseg_ros.simulation.scene import demo_scene
@@ -95,6 +98,27 @@ def test_a_network_for_images_names_every_layer(
     )
 
 
+def test_spike2former_tells_products_beside_layers(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)
+    network = Spike2Former(spike2former_preset('tiny')).eval()
+    notes = {'size': [32, 32]}
+    save_spike2former(folder / 's2f.pt', network, CLASSES, COLORS, notes)
+    given = ['energy', '--model', 'spike2former', '--weights', str(folder / 's2f.pt')]
+    given += ['--data', str(folder / 'data'), '--images', '1']
+    assert main([*given, '--output', str(tmp_path / 'e.json')]) == 0
+    figures = figures_of(tmp_path / 'e.json')
+    kinds = {layer['kind'] for layer in figures['layers']}
+    assert {'conv', 'linear', 'attention', 'sampling', 'mask product'} <= kinds
+    by_name = {layer['name']: layer for layer in figures['layers']}
+    assert by_name['decode_head.masks']['macs'] == 0
+    assert by_name['semantic']['acs'] == 0
+    assert by_name['semantic']['macs'] == by_name['semantic']['dense_macs'] > 0
+    text = capsys.readouterr().out
+    assert 'mask product' in text
+
+
 @pytest.mark.parametrize(
     ('words', 'match'),
     [
@@ -102,7 +126,7 @@ def test_a_network_for_images_names_every_layer(
         (['--model', 'spikeseg', '--bag', 'nowhere'], 'nowhere'),
         (['--model', 'mfs_seg', '--bag', 'x'], '--data'),
         (['--model', 'mfs_seg', '--weights', 'x'], '--data'),
-        (['--model', 'mfs_seg', '--data', 'x'], '--weights'),
+        (['--model', 'spike2former', '--data', 'x'], 'No weights for spike2former'),
         (['--images', '-1'], '--images'),
     ],
 )
