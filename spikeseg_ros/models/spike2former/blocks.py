@@ -54,6 +54,27 @@ class Esc(nn.Module):
         return x
 
 
+class PixelLinear(nn.Conv2d):
+    """A folded 1 x 1 convolution: a matrix product where the maps lie on the last axis anyway."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, outputs, H, W) of (B, inputs, H, W)."""
+        return pointwise(x, self.weight, self.bias)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the 1 x 1 convolution of a map (B, C, H, W).
+
+    Args:
+        x: The map.
+        weight: Shape (outputs, C, 1, 1).
+        bias: Shape (outputs,).
+    """
+    if x.device.type == 'cpu' and x.is_contiguous(memory_format=torch.channels_last):
+        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, bias)
+
+
 class PointConv(nn.Conv1d):
     """A convolution of single tokens whose weight has the shape of a 1-D one, on a map.
 
@@ -67,7 +88,7 @@ class PointConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, outputs, H, W) of (B, inputs, H, W)."""
-        return F.conv2d(x, self.weight.unsqueeze(-1), self.bias)
+        return pointwise(x, self.weight.unsqueeze(-1), self.bias)
 
 
 class MapMlp(nn.Module):

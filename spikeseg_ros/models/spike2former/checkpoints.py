@@ -269,20 +269,17 @@ def _read(path: Path) -> Any:
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        why = f'it asks for {found[1]}' if found else 'its pickle is damaged'
         msg = (
-            f'{str(path)!r} holds other objects than tensors, numbers and texts and is not read; '
-            f'keep only its "state_dict" where it was made. {_first_line(error)}'
+            f'{str(path)!r} holds other things than tensors, numbers and texts and is not read: '
+            f'{why}. Save its "state_dict" alone where it was made.'
         )
         raise WeightsError(msg) from error
     except Exception as error:
         # torch.load has no error class of its own for a damaged archive.
-        msg = f'{str(path)!r} is damaged: {type(error).__name__}: {_first_line(error)}'
+        msg = f'{str(path)!r} is damaged: {type(error).__name__}: {error}'
         raise WeightsError(msg) from error
-
-
-def _first_line(error: Exception) -> str:
-    found = re.search(r'Unsupported [^\n]*?: [^\n]*', str(error))
-    return found[0] if found else str(error).split('\n', 1)[0]
 
 
 def _tensors(path: object, content: Any) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from spikeseg_ros.models.spike2former.blocks import BorderNorm, RepConv
+from spikeseg_ros.models.spike2former.blocks import BorderNorm, PixelLinear, RepConv
 from spikeseg_ros.models.spike2former.head import DecodeHead, SpikeLinear
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def folded(network: Spike2Former, dense: bool = False) -> Spike2Former:
             _fold_pairs(module, dense)
             if isinstance(module, DecodeHead):
                 _move_mask_weights(module)
+        for module in result.modules():
+            if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.groups == 1:
+                module.__class__ = PixelLinear
     for parameter in result.parameters():
         parameter.requires_grad_(False)
     return result

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikeseg_ros.models.spike2former.backbones import Backbone
 from spikeseg_ros.models.spike2former.binary import binary
+from spikeseg_ros.models.spike2former.blocks import wide
 from spikeseg_ros.models.spike2former.config import Spike2FormerConfig, Spike2FormerConfigError
 from spikeseg_ros.models.spike2former.folding import folded
 from spikeseg_ros.models.spike2former.head import DecodeHead
@@ -19,6 +20,10 @@ from spikeseg_ros.spiking.energy import count_product
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+# Rows of the image whose masks are enlarged at a time.
+ROWS = 8
 
 
 class Spike2FormerOutput(NamedTuple):
@@ -196,5 +201,34 @@ def semantic(classes: Tensor, masks: Tensor, size: Sequence[int]) -> Tensor:
     """
     macs = masks[..., 0, 0].numel() * (classes.shape[-1] - 1) * size[0] * size[1]
     count_product('semantic', 'mask product', macs, None)
+    shares = classes.softmax(-1)[..., :-1].transpose(1, 2)
+    if masks.device.type == 'cpu' and not torch.is_grad_enabled():
+        return _semantic_rows(shares, wide(masks), (size[0], size[1]))
     masks = F.interpolate(masks, size=tuple(size), mode='bilinear', align_corners=False)
-    return torch.einsum('bqk,bqhw->bkhw', classes.softmax(-1)[..., :-1], masks.sigmoid())
+    return torch.einsum('bkq,bqhw->bkhw', shares, masks.sigmoid())
+
+
+def _semantic_rows(shares: Tensor, masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Do what `semantic` does, some rows at a time, so that enlarged masks stay in the cache.
+
+    Args:
+        shares: Class probabilities (B, K, Q).
+        masks: Mask logits (B, Q, h, w).
+        size: H and W.
+    """
+    batch, queries, rows, _ = masks.shape
+    height, width = size
+    result = masks.new_empty(batch, shares.shape[1], height, width)
+    place = (torch.arange(height, dtype=masks.dtype) + 0.5) * (rows / height) - 0.5
+    place = place.clamp(min=0)
+    above = place.long().clamp(max=rows - 1)
+    below = (above + 1).clamp(max=rows - 1)
+    share = (place - above).view(-1, 1)
+    for first in range(0, height, ROWS):
+        part = slice(first, first + ROWS)
+        seen = torch.lerp(masks[:, :, above[part]], masks[:, :, below[part]], share[part])
+        count = seen.shape[2]
+        seen = F.interpolate(seen, size=(count, width), mode='bilinear', align_corners=False)
+        summed = shares @ seen.sigmoid_().view(batch, queries, count * width)
+        result[:, :, part] = summed.view(batch, -1, count, width)
+    return result

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikeseg_ros.models.spike2former import semantic
 from spikeseg_ros.models.spike2former.binary import BinaryLayer
 from spikeseg_ros.models.spike2former.blocks import RepConv, SpikeAttention
 from spikeseg_ros.models.spike2former.neurons import sub_steps
@@ -167,3 +168,16 @@ def test_work_is_counted_on_the_dense_form(lively: Callable[..., Spike2Former]) 
     assert {'conv', 'linear', 'attention', 'sampling', 'mask product'} <= kinds
     real = [layer.name for layer in dense.layers if layer.rate is None]
     assert all('Conv.pwconv2' in n or 'bilinear' in n or 'downsample1_1' in n for n in real), real
+
+
+@pytest.mark.parametrize('size', [(40, 56), (33, 49), (9, 7), (64, 80)])
+def test_masks_are_enlarged_some_rows_at_a_time(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    classes = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64)
+    half = (-(-size[0] // 2), -(-size[1] // 2))
+    masks = torch.randn(2, 5, *half, generator=generator, dtype=torch.float64)
+    want = semantic(classes, masks.requires_grad_(), size)
+    with torch.inference_mode():
+        got = semantic(classes, masks, size)
+    assert want.requires_grad
+    torch.testing.assert_close(got, want.detach(), rtol=0, atol=1e-12)
