@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from spikeseg_ros.models.config_values import typed_values
 from spikeseg_ros.spiking.surrogate import SurrogateParams, check_surrogate
 
 ARCHITECTURES = ('ushape', 'mimo')
@@ -134,29 +134,4 @@ def from_mapping(values: dict[str, Any]) -> MfsSegConfig:
     Raises:
         MfsSegConfigError: An unknown name, or a value of the wrong type or range.
     """
-    known = {item.name: item.default for item in dataclasses.fields(MfsSegConfig)}
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            msg = f'Unknown network option {name!r}; known: {", ".join(known)}.'
-            raise MfsSegConfigError(msg)
-        checked[name] = _typed(name, value, known[name])
-    return MfsSegConfig(**checked)
-
-
-def _typed(name: str, value: Any, like: Any) -> Any:
-    """Return a value in the type of the default.
-
-    Raises:
-        MfsSegConfigError: It has another type.
-    """
-    if isinstance(like, tuple):
-        if isinstance(value, (list, tuple)):
-            return tuple(_typed(name, item, like[0]) for item in value)
-    elif isinstance(like, float):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif type(value) is type(like):
-        return value
-    msg = f'{name} of the network must be like {like!r}, got {value!r}.'
-    raise MfsSegConfigError(msg)
+    return MfsSegConfig(**typed_values(MfsSegConfig, values, MfsSegConfigError))
