@@ -17,6 +17,8 @@ pytest.importorskip('spikeseg_ros.msg', reason='the messages are not built')
 import cv2
 
 from spikeseg_ros.recordings import BagReader
+from spikeseg_ros.recordings.serialization import deserialize
+from spikeseg_ros.simulation.street import StreetScene
 
 pytestmark = pytest.mark.ros
 RECORDING = Path(__file__).resolve().parents[3] / 'shared/data/events/ros2_bags'
@@ -64,9 +66,39 @@ def test_a_recording_of_a_person_is_seen(tmp_path: Path) -> None:
     assert 'PROBLEM' not in (tmp_path / 'summary.txt').read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(450)
+@pytest.mark.parametrize('source', ['street', 'images'])
+def test_a_street_is_segmented(tmp_path: Path, source: str) -> None:
+    arguments = ['--out', str(tmp_path / 'out'), '--model', 'mfs_seg', '--seconds', '2']
+    if source == 'images':
+        folder = tmp_path / 'pictures'
+        folder.mkdir()
+        for number in range(12):
+            picture, _ = StreetScene(320, 240).render(number / 4)
+            cv2.imwrite(str(folder / f'{number:03d}.png'), picture[:, :, ::-1])
+        arguments += ['--images', str(folder), '--fps', '4']
+    done = _demo(*arguments, domain=56)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = (tmp_path / 'out/summary.txt').read_text()
+    for word in ('played', 'segmented', 'latency', 'road'):
+        assert word in summary
+    assert ('agreement' in summary) is (source == 'street')
+    assert 'PROBLEM' not in summary
+    size = (360, 480) if source == 'street' else (240, 320)
+    with BagReader(tmp_path / 'out/output') as bag:
+        masks = [deserialize(kind, raw) for _, kind, _, raw in bag.messages(['/spikeseg/mask'])]
+    assert masks
+    assert all((item.height, item.width, item.content) == (*size, 0) for item in masks)
+    assert cv2.imread(str(tmp_path / 'out/overlay.png')) is not None
+
+
 @pytest.mark.parametrize(
     ('arguments', 'word'),
     [
+        (['--images', '/nowhere/pictures'], '/nowhere/pictures'),
+        (['--images', '/nowhere/pictures', '--bag', '/x'], '--bag'),
+        (['--model', 'mfs_seg', '--weights', '/nowhere/w.pt'], '/nowhere/w.pt'),
         (['--bag', '/nowhere/bag'], '/nowhere/bag'),
         (['--seconds', '0'], '--seconds'),
     ],
