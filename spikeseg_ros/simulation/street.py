@@ -200,7 +200,7 @@ def _ground(pen: _Pen) -> None:
             [(-edge, 0, near), (edge, 0, near), (edge, 0, far), (-edge, 0, far)], color, kind
         )
     for side in (-1, 1):
-        kerb = [(side * KERB, 0, near), (side * KERB, 0, far)]
+        kerb = [(side * KERB, 0.0, near), (side * KERB, 0.0, far)]
         kerb += [(side * (KERB + 0.18), 0.1, far), (side * (KERB + 0.18), 0.1, near)]
         pen.polygon(kerb, (178, 176, 170), PAVEMENT)
     for z in np.arange(0.0, 3 * FAR, 6.0):
