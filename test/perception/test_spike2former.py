@@ -70,7 +70,7 @@ def test_potentials_are_kept_on_request(weights: str) -> None:
 
 
 def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
-    from spikeseg_ros.models.weights import packaged_weights
+    from spikeseg_ros.models.weights import DEFAULTS, packaged_weights
 
     with pytest.raises(WeightsError, match='spike2former'):
-        family(str(packaged_weights('mfs_seg_camvid_intermediate')))
+        family(str(packaged_weights(DEFAULTS['mfs_seg'])))
