@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOADERS = {
     'mfs_seg': 'spikeseg_ros.models.mfs_seg_weights:load_mfs_seg',
-    'spike2former': 'spikeseg_ros.models.spike2former_weights:load_spike2former',
+    'spike2former': 'spikeseg_ros.models.spike2former_weights:open_spike2former',
 }
 MODELS = tuple(LOADERS)
 

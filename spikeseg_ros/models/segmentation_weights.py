@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What weight files of all segmentation networks share: tensors, classes, colours, notes."""
+"""Weight files of segmentation networks: configuration, tensors, classes and notes."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,26 @@ from spikeseg_ros.models.weights import WeightsError, read_format
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+Network = TypeVar('Network', bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class SegmentationWeights(Generic[Network]):
+    """A trained network.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        classes: Names of the classes.
+        colors: RGB colour of each class.
+        metadata: Notes: data, size of the images, options, figures.
+    """
+
+    network: Network
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def write_segmentation(
@@ -55,28 +75,42 @@ def write_segmentation(
 
 
 def read_segmentation(
-    path: str | os.PathLike[str], kind: str, version: int, maker: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return configuration, notes and all content of a file; nothing in it is executed.
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    maker: str,
+    build: Callable[[dict[str, Any]], Network],
+) -> SegmentationWeights[Network]:
+    """Return the network of a file; nothing in it is executed.
 
     Args:
         path: The file.
         kind: Name of the format.
         version: Version of the format.
         maker: Command that writes such files, for messages.
+        build: Makes a network from a configuration, or raises ValueError.
 
     Raises:
-        WeightsError: The file is missing, too large, not of this format, or damaged.
+        WeightsError: The file is missing, too large, not of this format, damaged, or holds
+            values that no network can have.
     """
     content = read_format(path, kind, version, maker)
     config, metadata = content.get('config'), content.get('metadata')
     if not isinstance(config, dict) or not isinstance(metadata, dict):
         msg = f'{path!s} lacks its configuration or notes; write it again.'
         raise WeightsError(msg)
-    return config, metadata, content
+    try:
+        network = build(config)
+    except ValueError as err:
+        msg = f'{path!s} holds no usable configuration: {err}'
+        raise WeightsError(msg) from err
+    _fill(path, network, content.get('state'))
+    count: int = network.config.classes  # type: ignore[union-attr,assignment]
+    classes, colors = _class_list(path, content, count)
+    return SegmentationWeights(network.eval(), classes, colors, metadata)
 
 
-def fill(path: object, network: nn.Module, state: Any) -> None:
+def _fill(path: object, network: nn.Module, state: Any) -> None:
     """Copy tensors into a network after checking each.
 
     Raises:
@@ -109,7 +143,7 @@ def fill(path: object, network: nn.Module, state: Any) -> None:
         like.copy_(value)
 
 
-def class_list(
+def _class_list(
     path: object, content: dict[str, Any], count: int
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
     """Return names and colours of the classes.

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 FORMAT = 'spikeseg_ros'
 VERSION = 1
-MAX_BYTES = 64 * 1024 * 1024
+# The largest network, Spike2Former of 42 M parameters, takes 170 MB.
+MAX_BYTES = 512 * 1024 * 1024
 MAX_CHANNELS = 4096
 # Weights in the package that each family takes by default; the one place that names them.
 DEFAULTS = {'spikeseg': 'spikeseg_default', 'mfs_seg': 'mfs_seg_camvid_intermediate'}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from spikeseg_ros.models.spike2former import semantic
-from spikeseg_ros.models.spike2former_weights import load_spike2former
+from spikeseg_ros.models.spike2former_weights import open_spike2former
 from spikeseg_ros.models.weights import find_weights
 from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.perception.semantic import SemanticSegmenter
@@ -41,7 +41,7 @@ class Spike2FormerNetwork:
     def __init__(self, config: PerceptionConfig) -> None:
         self.device = choose_device(config.device)
         path = find_weights(config.weights, self.family)
-        weights = load_spike2former(path)
+        weights = open_spike2former(path)
         self.classes, self.colors = weights.classes, weights.colors
         self.size = trained_size(weights.metadata)
         self.network = weights.network.folded().to(self.device)

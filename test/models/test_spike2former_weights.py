@@ -10,7 +10,11 @@ import torch
 
 from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
 from spikeseg_ros.models.spike2former import Spike2Former, preset
-from spikeseg_ros.models.spike2former_weights import load_spike2former, save_spike2former
+from spikeseg_ros.models.spike2former_weights import (
+    load_spike2former,
+    open_spike2former,
+    save_spike2former,
+)
 from spikeseg_ros.models.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -133,3 +137,37 @@ def test_families_are_told_apart(file: Path) -> None:
     file.write_bytes(b'nothing')
     with pytest.raises(WeightsError, match='not a weight file'):
         load_spike2former(file)
+
+
+def test_a_released_checkpoint_opens_like_a_weight_file(file: Path, tmp_path: Path) -> None:
+    shape = {**SHAPE, 'backbone_heads': 8, 'heads': 8, 'layout': 'official', 'classes': 4}
+    network = Spike2Former(preset('tiny', **shape)).eval()
+    labels = {'classes': ('road', 'car'), 'palette': [[1, 2, 3], [4, 5, 6]]}
+    path = tmp_path / 'released.pth'
+    torch.save({'state_dict': network.state_dict(), 'meta': {'dataset_meta': labels}}, path)
+    opened = open_spike2former(path, levels=4)
+    assert opened.network.config == network.config
+    assert opened.classes == ('road', 'car', 'unused 1', 'unused 2')
+    assert opened.colors[:2] == ((1, 2, 3), (4, 5, 6))
+    assert opened.metadata['size'] == [512, 512]
+    x = torch.randn(1, 3, 32, 48)
+    assert torch.equal(opened.network.logits(x), network.logits(x))
+    # Without names there are numbers, and colours that differ.
+    torch.save({'state_dict': network.state_dict()}, path)
+    bare = open_spike2former(path, levels=4)
+    assert bare.classes == ('class 1', 'class 2', 'class 3', 'class 4')
+    assert len(set(bare.colors)) == 4
+    # Its own files open in the same way.
+    assert open_spike2former(file).classes == CLASSES
+
+
+def test_what_is_neither_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'other.pth'
+    torch.save({'state_dict': {'weight': torch.zeros(3)}}, path)
+    with pytest.raises(WeightsError, match='can be used'):
+        open_spike2former(path)
+    path.write_bytes(b'nothing')
+    with pytest.raises(WeightsError, match='no zip archive'):
+        open_spike2former(path)
+    with pytest.raises(WeightsError, match='no weight file'):
+        open_spike2former(tmp_path / 'nowhere.pth')

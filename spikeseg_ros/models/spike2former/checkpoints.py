@@ -58,22 +58,24 @@ class KnownCheckpoint:
         levels: D, which the file does not hold: 4 where its name says so, otherwise that of the
             published source. Not confirmed by anybody; compare 4 and 8 on a labelled image.
         steps: T of the training.
+        size: Rows and columns of the training, as far as published configurations tell.
     """
 
     name: str
     levels: int
     steps: int
+    size: tuple[int, int] = (512, 512)
 
 
 KNOWN = {
     '6384d6bf4e9c2bfa27d85059ec6740b57cd7c934936c66d7806cc4bf6e8c308c': KnownCheckpoint(
-        'ADE20K-SDTv2-ckpt-best.pth', 8, 4
+        'ADE20K-SDTv2-ckpt-best.pth', 8, 4, (640, 640)
     ),
     'b34ca4d822bf1bcf81dc729487cc8c894dc778f819065f592b3f47604e689b17': KnownCheckpoint(
         'ADE20K-V2-L-ckpt-best.pth', 8, 1
     ),
     '00a3a97aeaf9d89ba8f558323e8ee3c836ac71e1b8b3a39283566b200093d02f': KnownCheckpoint(
-        'Cityscapes-SDTv2-ckpt-best.pth', 8, 4
+        'Cityscapes-SDTv2-ckpt-best.pth', 8, 4, (512, 1024)
     ),
     '5a2b6837533c9d402d4531054f68c133a295b3be4d5eca66ea74e197b00ab8b7': KnownCheckpoint(
         'VOC2012-1x4-ckpt-best.pth', 4, 1
@@ -92,8 +94,9 @@ class ReleasedNetwork:
         network: In evaluation mode, in the official layout.
         sha256: Checksum of the file.
         known: Which released file it is; None where the checksum is not known.
-        classes: Names of the classes, where the file holds one for each.
-        colors: RGB colour of each class, likewise.
+        classes: Names of the classes, where the file holds them; a head with more classes than
+            names has 'unused' ones behind.
+        colors: RGB colour of each class, likewise; unused ones are black.
     """
 
     network: Spike2Former
@@ -101,6 +104,11 @@ class ReleasedNetwork:
     known: KnownCheckpoint | None
     classes: tuple[str, ...] = ()
     colors: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of an image that suit the network."""
+        return KnownCheckpoint.size if self.known is None else self.known.size
 
 
 class _Shell:
@@ -319,16 +327,20 @@ def _labels(content: Any, count: int) -> tuple[tuple[str, ...], tuple[tuple[int,
     if not isinstance(data, dict):
         return (), ()
     names, palette = data.get('classes'), data.get('palette')
-    classes: tuple[str, ...] = ()
-    colors: tuple[tuple[int, int, int], ...] = ()
-    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-        classes = tuple(names) if len(names) == count else ()
-    if isinstance(palette, (list, tuple)) and len(palette) == len(classes):
-        good = all(
-            isinstance(color, (list, tuple))
-            and len(color) == 3
-            and all(isinstance(value, int) and 0 <= value <= 255 for value in color)
-            for color in palette
-        )
-        colors = tuple((c[0], c[1], c[2]) for c in palette) if good else ()
-    return classes, colors
+    if not isinstance(names, (list, tuple)) or not 1 <= len(names) <= count:
+        return (), ()
+    if not all(isinstance(name, str) for name in names):
+        return (), ()
+    spare = count - len(names)
+    classes = (*names, *(f'unused {number + 1}' for number in range(spare)))
+    if not isinstance(palette, (list, tuple)) or len(palette) != len(names):
+        return classes, ()
+    good = all(
+        isinstance(color, (list, tuple))
+        and len(color) == 3
+        and all(isinstance(value, int) and 0 <= value <= 255 for value in color)
+        for color in palette
+    )
+    if not good:
+        return classes, ()
+    return classes, (*((c[0], c[1], c[2]) for c in palette), *((0, 0, 0),) * spare)
