@@ -39,7 +39,7 @@ from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
 from spikeseg_ros.models.weights import find_weights
 from spikeseg_ros.spiking.energy import measure_energy
 from spikeseg_ros.spiking.surrogate import SurrogateParams
-from spikeseg_ros.training.memory import keep_freed_memory
+from spikeseg_ros.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

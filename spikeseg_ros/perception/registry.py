@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from spikeseg_ros.memory import keep_freed_memory
 from spikeseg_ros.perception.config import MODELS, ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ def create(config: PerceptionConfig) -> Segmenter:
     if target is None:
         msg = f'Unknown model {config.model!r}; known: {", ".join(MODELS)}.'
         raise ConfigError(msg)
+    if config.model != 'spikeseg':
+        # Layer by layer these networks allocate and free large maps; a quarter of their time
+        # would go into fresh pages.
+        keep_freed_memory()
     module, name = target.split(':')
     family: Segmenter = getattr(importlib.import_module(module), name)(config)
     return family

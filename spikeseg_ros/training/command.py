@@ -13,12 +13,12 @@ import cv2
 import torch
 
 from spikeseg_ros.datasets import SegmentationDataset, open_dataset
+from spikeseg_ros.memory import keep_freed_memory
 from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.training.config import load_values
 from spikeseg_ros.training.distributed import Team, team
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.loop import Loop, Trainer
-from spikeseg_ros.training.memory import keep_freed_memory
 from spikeseg_ros.training.run_config import RESUMABLE, RunConfig, replaced
 from spikeseg_ros.training.run_state import read_state
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the C library's allocator that spare a training the cost of fresh pages."""
+"""Settings of the C library's allocator that spare networks the cost of fresh pages."""
 
 from __future__ import annotations
 
