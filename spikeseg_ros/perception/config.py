@@ -239,6 +239,13 @@ class SemanticConfig:
         'Keep membrane potentials from one input to the next instead of starting from rest; for '
         'networks that were trained so.',
     )
+    levels: int = option(
+        0,
+        'Largest spike count D of a released Spike2Former checkpoint, which such files do not '
+        'hold; 0 = as assumed in docs/spike2former.md. Not used for other weights.',
+        low=0,
+        high=255,
+    )
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Spike2FormerNetwork:
     def __init__(self, config: PerceptionConfig) -> None:
         self.device = choose_device(config.device)
         path = find_weights(config.weights, self.family)
-        weights = open_spike2former(path)
+        weights = open_spike2former(path, config.semantic.levels)
         self.classes, self.colors = weights.classes, weights.colors
         self.size = trained_size(weights.metadata)
         self.network = weights.network.folded().to(self.device)

@@ -74,3 +74,19 @@ def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError, match='spike2former'):
         family(str(packaged_weights(DEFAULTS['mfs_seg'])))
+
+
+def test_a_released_checkpoint_runs_as_it_is(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    shape = {'classes': 2, 'backbone_heads': 8, 'heads': 8, 'layout': 'official', 'levels': 4}
+    network = Spike2Former(preset('tiny', **shape)).eval()
+    path = tmp_path / 'released.pth'
+    labels = {'classes': ('road', 'car'), 'palette': [[1, 2, 3], [4, 5, 6]]}
+    torch.save({'state_dict': network.state_dict(), 'meta': {'dataset_meta': labels}}, path)
+    one = family(str(path), semantic__levels=4, image__height=48, image__width=64)
+    assert one.network.network.config.levels == 4
+    assert one.network.network.config.layout == 'official'
+    assert [label.name for label in one.labels] == ['unknown', 'road', 'car']
+    result, _ = one.segment(image(48, 64), one.initial_state())
+    assert result.class_mask().shape == (48, 64)
+    assert family(str(path)).network.network.config.levels == 8
