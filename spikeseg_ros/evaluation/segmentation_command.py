@@ -46,7 +46,7 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     result = parser(prog, description)
     result.add_argument('--model', choices=MODELS, default=MODELS[0], help='family')
     result.add_argument(
-        '--weights', required=True, help='weight file, or the name of one of the package'
+        '--weights', default='', help='weight file or name of the package; empty = the default'
     )
     result.add_argument('--data', required=True, help='folder of the data set')
     result.add_argument('--split', default='val', help='split to judge on')
@@ -94,7 +94,16 @@ def run(argv: Sequence[str]) -> int:
     dataset = matching(weights, args.data, args.split, args.cache)
     network = weights.network.folded().to(memory_format=torch.channels_last)
     columns = {
-        name: confusions(item, dataset, tqdm(range(len(dataset)), name, disable=args.quiet))
+        name: confusions(
+            item,
+            dataset,
+            tqdm(
+                range(len(dataset)),
+                name,
+                disable=args.quiet,
+                mininterval=0.5 if sys.stderr.isatty() else 10,
+            ),
+        )
         for name, item in _judged(args, network, dataset, size).items()
     }
     matrix = merged(columns[PLAIN], dataset)

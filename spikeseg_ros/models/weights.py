@@ -37,7 +37,11 @@ VERSION = 1
 MAX_BYTES = 512 * 1024 * 1024
 MAX_CHANNELS = 4096
 # Weights in the package that each family takes by default; the one place that names them.
-DEFAULTS = {'spikeseg': 'spikeseg_default', 'mfs_seg': 'mfs_seg_camvid_intermediate'}
+DEFAULTS = {
+    'spikeseg': 'spikeseg_default',
+    'mfs_seg': 'mfs_seg_camvid',
+    'spike2former': 'spike2former_camvid',
+}
 MAX_KERNEL = 63
 
 
