@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from spikeseg_ros.datasets import Sample
+from spikeseg_ros.memory import keep_freed_memory
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import preset
-from spikeseg_ros.memory import keep_freed_memory
 from spikeseg_ros.training.segmentation_config import segmentation_config
 from spikeseg_ros.training.segmentation_trainer import SegmentationTrainer
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeseg_ros.evaluation.segmentation import as_input
+from spikeseg_ros.memory import keep_freed_memory
 from spikeseg_ros.models.compiled import compiled
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_blocks import Pass, Unit
@@ -39,7 +40,6 @@ from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
 from spikeseg_ros.models.weights import find_weights
 from spikeseg_ros.spiking.energy import measure_energy
 from spikeseg_ros.spiking.surrogate import SurrogateParams
-from spikeseg_ros.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ def picture(size: Size) -> np.ndarray:
 
     files = sorted(CAMVID.glob('*.[jp][pn]g'))
     if files:
-        return np.asarray(cv2.imread(str(files[0]))[..., ::-1])
+        return np.ascontiguousarray(cv2.imread(str(files[0]))[..., ::-1])
     rng = np.random.default_rng(5)
     image = np.full((*size, 3), (150, 180, 220), np.uint8)
     height, width = size

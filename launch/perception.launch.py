@@ -45,15 +45,14 @@ ARGUMENTS = (
         'model',
         '',
         'Model family: spikeseg for what moves in events; mfs_seg or spike2former for classes, '
-        'with weights that come with the package in the images of image_topic. Empty: that of '
-        'params_file, else spikeseg.',
+        'in the images of image_topic. Empty: that of params_file, else spikeseg.',
         ['', *MODELS],
     ),
     (
         'weights',
         '',
         'Weight file, or the name of one that comes with the package. Empty: that of params_file, '
-        'else the default of the model.',
+        'else the default of the model. spike2former has none; spike2former_camvid is an example.',
         None,
     ),
     (

@@ -55,9 +55,9 @@ FILES = {
         DRAWN_ON_IMAGES,
     ),
     'spike2former': (
-        'Parameters for a colour camera of 640 x 480 pixels and a Spike2Former: set weights to\n'
-        'your file where none come with the package (docs/spike2former.md).',
-        {**CAMERA, 'model': 'spike2former'},
+        'Parameters for a colour camera of 640 x 480 pixels and the small Spike2Former that\n'
+        'comes with the package; give your own weights, or released ones (docs/spike2former.md).',
+        {**CAMERA, 'model': 'spike2former', 'weights': 'spike2former_camvid'},
         DRAWN_ON_IMAGES,
     ),
 }

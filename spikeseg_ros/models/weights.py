@@ -36,11 +36,12 @@ VERSION = 1
 # The largest network, Spike2Former of 42 M parameters, takes 170 MB.
 MAX_BYTES = 512 * 1024 * 1024
 MAX_CHANNELS = 4096
-# Weights in the package that each family takes by default; the one place that names them.
+# Weights in the package that each family takes by default; the one place that names them. There is
+# no default for Spike2Former: the small network in the package is an example, not what the name
+# stands for.
 DEFAULTS = {
     'spikeseg': 'spikeseg_default',
     'mfs_seg': 'mfs_seg_camvid',
-    'spike2former': 'spike2former_camvid',
 }
 MAX_KERNEL = 63
 
@@ -199,9 +200,9 @@ def find_weights(given: str, family: str) -> Path:
     if not given:
         if family not in DEFAULTS:
             msg = (
-                f'No weights for {family} come with the package; set the option weights to a '
-                f'file. `spikeseg train {family} --data FOLDER --output FOLDER` makes one from '
-                f'labelled images; docs/{family}.md says how to get released ones.'
+                f'{family} has no default weights; set the option weights. `spikeseg train '
+                f'{family} --data FOLDER --output FOLDER` makes a file from labelled images, '
+                f'docs/{family}.md says how to get released ones, and {_examples(family)}.'
             )
             raise WeightsError(msg)
         return packaged_weights(DEFAULTS[family])
@@ -214,6 +215,16 @@ def find_weights(given: str, family: str) -> Path:
     raise WeightsError(msg)
 
 
+def _examples(family: str) -> str:
+    """Return what the package has for a family, for a message."""
+    names = sorted(path.stem for path in _folder().glob(f'{family}_*.pt'))
+    return f'{" or ".join(names)} comes with the package' if names else 'the package has none'
+
+
+def _folder() -> Path:
+    return Path(str(resources.files('spikeseg_ros').joinpath('weights')))
+
+
 def packaged_weights(name: str = DEFAULTS['spikeseg']) -> Path:
     """Return the path of a weight file that comes with the package.
 
@@ -223,8 +234,7 @@ def packaged_weights(name: str = DEFAULTS['spikeseg']) -> Path:
     Raises:
         WeightsError: There is no such file.
     """
-    folder = Path(str(resources.files('spikeseg_ros').joinpath('weights')))
-    known = {path.stem: path for path in sorted(folder.glob('*.pt'))}
+    known = {path.stem: path for path in sorted(_folder().glob('*.pt'))}
     if name.removesuffix('.pt') not in known:
         names = ', '.join(known) or 'none'
         msg = f'No packaged weights {name!r}; there are: {names}. Or give the path of a file.'

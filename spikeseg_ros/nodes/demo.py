@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 300.0
 RECORDED = 'objects,mask,labels,/diagnostics'
+# Weights of the package for families without a default.
+EXAMPLES = {'spike2former': 'spike2former_camvid'}
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -52,7 +54,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         '--topic', default='', help='topic of the recording with events or images; empty = find it'
     )
     known.add_argument('--model', default='spikeseg', choices=MODELS, help='model family')
-    known.add_argument('--weights', default='', help='weight file; empty = that of the package')
+    known.add_argument('--weights', default='', help='weight file; empty = one of the package')
     known.add_argument('--params', default='', help='YAML file with parameters')
     known.add_argument('--out', default='demo_output', help='folder for everything written')
     known.add_argument('--seconds', type=float, default=6.0, help='length of the simulated scene')
@@ -67,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
         0 when objects were published and every process ended well, else 1.
     """
     args = _arguments(argv)
+    args.weights = args.weights or EXAMPLES.get(args.model, '')
     for name, low, high in (('seconds', 0.5, 600.0), ('fps', 0.1, 1000.0)):
         if not low <= getattr(args, name) <= high:
             msg = f'--{name} must lie between {low:g} and {high:g}, got {getattr(args, name)!r}.'

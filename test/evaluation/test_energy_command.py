@@ -126,7 +126,7 @@ def test_spike2former_tells_products_beside_layers(
         (['--model', 'spikeseg', '--bag', 'nowhere'], 'nowhere'),
         (['--model', 'mfs_seg', '--bag', 'x'], '--data'),
         (['--model', 'mfs_seg', '--weights', 'x'], '--data'),
-        (['--model', 'spike2former', '--data', 'x'], 'No weights for spike2former'),
+        (['--model', 'spike2former', '--data', 'x'], 'spike2former has no default weights'),
         (['--images', '-1'], '--images'),
     ],
 )

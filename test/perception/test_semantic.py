@@ -456,10 +456,14 @@ def test_topics_are_those_that_the_network_takes() -> None:
 
 
 def test_families_without_weights_say_how_to_get_them() -> None:
-    if 'spike2former' in DEFAULTS:
-        pytest.skip('weights of every family come with the package')
-    with pytest.raises(WeightsError, match=r'spikeseg train spike2former.*docs/spike2former\.md'):
+    how = r'spikeseg train spike2former.*docs/spike2former\.md.*spike2former_camvid'
+    with pytest.raises(WeightsError, match=how):
         create(from_flat({'model': 'spike2former'}))
+
+
+def test_the_example_of_spike2former_runs_by_its_name() -> None:
+    one = create(from_flat({'model': 'spike2former', 'weights': 'spike2former_camvid'}))
+    assert [label.name for label in one.labels] == ['unknown', *CamVid.classes]
 
 
 @pytest.mark.parametrize('family', sorted(DEFAULTS))
