@@ -68,9 +68,12 @@ def test_a_recording_of_a_person_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(450)
-@pytest.mark.parametrize('source', ['street', 'images'])
-def test_a_street_is_segmented(tmp_path: Path, source: str) -> None:
-    arguments = ['--out', str(tmp_path / 'out'), '--model', 'mfs_seg', '--seconds', '2']
+@pytest.mark.parametrize(
+    ('model', 'source'),
+    [('mfs_seg', 'street'), ('mfs_seg', 'images'), ('spike2former', 'street')],
+)
+def test_a_street_is_segmented(tmp_path: Path, model: str, source: str) -> None:
+    arguments = ['--out', str(tmp_path / 'out'), '--model', model, '--seconds', '2']
     if source == 'images':
         folder = tmp_path / 'pictures'
         folder.mkdir()
