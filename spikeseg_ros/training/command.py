@@ -18,7 +18,7 @@ from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.training.config import load_values
 from spikeseg_ros.training.distributed import Team, team
 from spikeseg_ros.training.errors import TrainingError
-from spikeseg_ros.training.loop import Loop, Trainer
+from spikeseg_ros.training.loop import Loop
 from spikeseg_ros.training.run_config import RESUMABLE, RunConfig, replaced
 from spikeseg_ros.training.run_state import read_state
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spikeseg_ros.events.frames import Framing
+    from spikeseg_ros.training.trainer import NetworkTrainer
 
 Config = TypeVar('Config', bound=RunConfig)
 
@@ -107,7 +108,7 @@ def settle(
 
 def execute(
     args: argparse.Namespace,
-    make: Callable[[argparse.Namespace, SegmentationDataset, str, Team], Trainer],
+    make: Callable[[argparse.Namespace, SegmentationDataset, str, Team], NetworkTrainer[Any]],
     framing: Framing | None = None,
 ) -> int:
     """Run a training from the command line.

@@ -6,13 +6,13 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
 from spikeseg_ros.evaluation.segmentation import confusion
-from spikeseg_ros.training.distributed import Team, agree, sum_over_team
+from spikeseg_ros.training.distributed import agree, sum_over_team
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,43 +20,9 @@ if TYPE_CHECKING:
 
     from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
-    from spikeseg_ros.training.run_config import RunConfig
-    from spikeseg_ros.training.run_state import RunState
+    from spikeseg_ros.training.trainer import NetworkTrainer
 
 _LOG_EVERY = 50
-
-
-class Trainer(Protocol):
-    """Runs the iterations of one training.
-
-    Attributes:
-        dataset: Training images.
-        state: Network, average, optimiser, number of the next iteration.
-        team: The processes that train together.
-        terms: Parts of the loss of the last step, by name; always the same names.
-    """
-
-    dataset: SegmentationDataset
-    state: RunState[Any]
-    team: Team
-    terms: dict[str, float]
-
-    @property
-    def config(self) -> RunConfig:
-        """Settings of the run."""
-        ...
-
-    def step(self) -> float:
-        """Run one iteration and return its loss."""
-        ...
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint."""
-        ...
-
-    def write_weights(self, path: Path, metadata: dict[str, Any]) -> None:
-        """Write the averaged weights."""
-        ...
 
 
 class Table:
@@ -101,7 +67,7 @@ class Loop:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: NetworkTrainer[Any],
         validation: SegmentationDataset,
         folder: Path,
         every_seconds: float,

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One iteration of a supervised training of segmentation networks, and what it is made of."""
+"""Training of MFS-Seg style networks: their input, loss and parameters."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,54 +13,20 @@ from spikeseg_ros.events.frames import framing_notes
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import MfsSegConfig, preset
 from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
-from spikeseg_ros.training.distributed import ALONE, Team, parallel
-from spikeseg_ros.training.errors import TrainingError
-from spikeseg_ros.training.run_state import Group, RunState
-from spikeseg_ros.training.views import Views
+from spikeseg_ros.training.distributed import ALONE, Team
+from spikeseg_ros.training.labels import class_weights, nearest_labels
+from spikeseg_ros.training.run_state import Group
+from spikeseg_ros.training.trainer import NetworkTrainer
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from spikeseg_ros.datasets import SegmentationDataset
+    from spikeseg_ros.models.mfs_seg import MfsSegOutput
     from spikeseg_ros.training.segmentation_config import SegmentationConfig
 
 FORMAT = 'spikeseg_ros segmentation checkpoint 1'
-
-
-def finite(loss: float, iteration: int, rate: float) -> float:
-    """Return a loss.
-
-    Raises:
-        TrainingError: It is not finite.
-    """
-    if np.isfinite(loss):
-        return loss
-    msg = (
-        f'The loss is {loss} at iteration {iteration}; lower rate (now {rate:g}) and resume from '
-        'the last checkpoint.'
-    )
-    raise TrainingError(msg)
-
-
-def class_weights(dataset: SegmentationDataset, offset: float) -> Tensor:
-    """Return 1 / ln(offset + share of the pixels) of each class, with a mean of 1."""
-    counts = np.zeros(256, dtype=np.int64)
-    for number in range(len(dataset)):
-        counts += np.bincount(dataset.sample(number).label.ravel(), minlength=256)
-    counts[dataset.ignore] = 0
-    share = counts[: len(dataset.classes)] / counts.sum()
-    weights = 1 / np.log(offset + share)
-    return torch.from_numpy(weights / weights.mean()).float()
-
-
-def nearest_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return labels (B, H, W) at another size; each is the one nearest to the cell's centre."""
-    rows, columns = (
-        ((torch.arange(new, dtype=torch.float64, device=labels.device) + 0.5) * old / new).long()
-        for new, old in zip(size, labels.shape[-2:], strict=True)
-    )
-    return labels[:, rows][:, :, columns]
 
 
 def multi_scale_loss(
@@ -105,7 +69,7 @@ def network_config(config: SegmentationConfig, dataset: SegmentationDataset) -> 
     return preset(config.preset, **values)
 
 
-class SegmentationTrainer:
+class SegmentationTrainer(NetworkTrainer[MfsSeg]):
     """Trains one network.
 
     Args:
@@ -117,6 +81,9 @@ class SegmentationTrainer:
         team: The processes that train together.
     """
 
+    FORMAT = FORMAT
+    config: SegmentationConfig
+
     def __init__(
         self,
         config: SegmentationConfig,
@@ -126,52 +93,24 @@ class SegmentationTrainer:
         workers: int = 0,
         team: Team = ALONE,
     ) -> None:
-        self.config = config
-        self.dataset = dataset
-        self.team = team
-        self.device = torch.device(device)
-        self.terms: dict[str, float] = {}
         if network is None:
             torch.manual_seed(config.seed)
             network = MfsSeg(network_config(config, dataset))
-        network = network.to(self.device)
-        self.state = RunState(network, _groups(config, network), config.rate)
-        self.forward = parallel(self.state.network, team)
+        network = network.to(torch.device(device))
+        super().__init__(config, dataset, network, _groups(config, network), workers, team)
         self.weights = class_weights(dataset, config.class_offset).to(self.device)
-        self.views = Views(config, dataset, workers, team)
 
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return the network's input and labels (B, H, W) of an iteration."""
-        views, labels = self.views.batch(iteration)
-        views, network = views.to(self.device), self.state.network
-        inputs = network.spikes(views) if views.ndim == 5 else network.normalised(views)
-        return inputs, labels.to(self.device).long()
+    def inputs(self, views: Tensor) -> Tensor:
+        """Return normalised images, or spikes of event frames."""
+        network = self.state.network
+        return network.spikes(views) if views.ndim == 5 else network.normalised(views)
 
-    def step(self) -> float:
-        """Run one iteration and return its loss.
-
-        Raises:
-            TrainingError: The loss is not finite.
-        """
-        config, state = self.config, self.state
-        images, labels = self.batch(state.iteration)
-        state.set_rate(config.rate_at(state.iteration))
-        state.network.train()
-        half = config.precision == 'bfloat16'
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            output = self.forward(images, rounding=config.rounding_at(state.iteration))
-        loss = multi_scale_loss(
+    def loss(self, output: MfsSegOutput, labels: Tensor) -> Tensor:
+        """Return the loss over all scales."""
+        config = self.config
+        return multi_scale_loss(
             output.logits, labels, config.head_weights, self.weights, self.dataset.ignore
         )
-        value = finite(float(loss.detach()), state.iteration, config.rate)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.step(config.clip, config.ema)
-        return value
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint."""
-        self.state.save(path, FORMAT, dataclasses.asdict(self.config))
 
     def write_weights(self, path: str | os.PathLike[str], metadata: dict[str, Any]) -> None:
         """Write the averaged weights."""

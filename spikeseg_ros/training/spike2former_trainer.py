@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One iteration of the training of Spike2Former, and what it is made of."""
+"""Training of Spike2Former: its losses and parameters."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from spikeseg_ros.models.spike2former import Spike2Former, Spike2FormerConfig, preset
 from spikeseg_ros.models.spike2former_weights import save_spike2former
-from spikeseg_ros.training.distributed import ALONE, Team, parallel
+from spikeseg_ros.training.distributed import ALONE, Team
 from spikeseg_ros.training.errors import TrainingError
+from spikeseg_ros.training.labels import class_weights, nearest_labels
 from spikeseg_ros.training.mask_loss import by_class, mask_losses, segments, semantic_loss
-from spikeseg_ros.training.run_state import Group, RunState
-from spikeseg_ros.training.segmentation_trainer import class_weights, finite, nearest_labels
-from spikeseg_ros.training.views import Views
+from spikeseg_ros.training.run_state import Group
+from spikeseg_ros.training.trainer import NetworkTrainer
 
 if TYPE_CHECKING:
     import os
@@ -69,7 +68,7 @@ def parameter_groups(config: Spike2FormerTraining, network: nn.Module) -> list[G
     ]
 
 
-class Spike2FormerTrainer:
+class Spike2FormerTrainer(NetworkTrainer[Spike2Former]):
     """Trains one network.
 
     Args:
@@ -81,6 +80,9 @@ class Spike2FormerTrainer:
         team: The processes that train together.
     """
 
+    FORMAT = FORMAT
+    config: Spike2FormerTraining
+
     def __init__(
         self,
         config: Spike2FormerTraining,
@@ -90,49 +92,26 @@ class Spike2FormerTrainer:
         workers: int = 0,
         team: Team = ALONE,
     ) -> None:
-        self.config = config
-        self.dataset = dataset
-        self.team = team
-        self.device = torch.device(device)
-        self.terms = dict.fromkeys(('classes', 'mask', 'dice', 'semantic'), 0.0)
         if network is None:
             torch.manual_seed(config.seed)
             network = Spike2Former(network_config(config, dataset))
-        network = network.to(self.device)
-        self.state = RunState(network, parameter_groups(config, network), config.rate)
-        self.forward = parallel(self.state.network, team)
+        network = network.to(torch.device(device))
+        groups = parameter_groups(config, network)
+        super().__init__(config, dataset, network, groups, workers, team)
+        self.terms = dict.fromkeys(('classes', 'mask', 'dice', 'semantic'), 0.0)
         self.weights: Tensor | None = None
         if config.semantic_loss:
             self.weights = class_weights(dataset, config.class_offset).to(self.device)
-        self.views = Views(config, dataset, workers, team)
 
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return the network's input and labels (B, H, W) of an iteration."""
-        views, labels = self.views.batch(iteration)
-        images = self.state.network.normalised(views.to(self.device))
-        return images, labels.to(self.device).long()
+    def inputs(self, views: Tensor) -> Tensor:
+        """Return normalised images."""
+        return self.state.network.normalised(views)
 
-    def step(self) -> float:
-        """Run one iteration and return its loss.
-
-        Raises:
-            TrainingError: The loss is not finite.
-        """
-        config, state = self.config, self.state
-        images, labels = self.batch(state.iteration)
-        state.set_rate(config.rate_at(state.iteration))
-        state.network.train()
-        half = config.precision == 'bfloat16'
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            output = self.forward(images, rounding=config.rounding_at(state.iteration))
+    def loss(self, output: Spike2FormerOutput, labels: Tensor) -> Tensor:
+        """Return the sum of the terms."""
         terms = self.losses(output, labels)
-        loss = torch.stack(list(terms.values())).sum()
-        value = finite(float(loss.detach()), state.iteration, config.rate)
         self.terms = {name: float(term.detach()) for name, term in terms.items()}
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.step(config.clip, config.ema)
-        return value
+        return torch.stack(list(terms.values())).sum()
 
     def losses(self, output: Spike2FormerOutput, labels: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss, each summed over all outputs."""
@@ -154,10 +133,6 @@ class Spike2FormerTrainer:
                 term = semantic_loss(one, other, small, self.weights, ignore)
                 terms['semantic'] = terms['semantic'] + config.semantic_loss * term
         return terms
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint."""
-        self.state.save(path, FORMAT, dataclasses.asdict(self.config))
 
     def write_weights(self, path: str | os.PathLike[str], metadata: dict[str, Any]) -> None:
         """Write the averaged weights."""

@@ -19,14 +19,13 @@ from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
 from spikeseg_ros.training import command as shared
 from spikeseg_ros.training import segmentation
 from spikeseg_ros.training.errors import TrainingError
+from spikeseg_ros.training.labels import class_weights, nearest_labels
 from spikeseg_ros.training.run_state import read_state
 from spikeseg_ros.training.segmentation_config import SegmentationConfig, segmentation_config
 from spikeseg_ros.training.segmentation_trainer import (
     FORMAT,
     SegmentationTrainer,
-    class_weights,
     multi_scale_loss,
-    nearest_labels,
 )
 from spikeseg_ros.training.views import Views
 
