@@ -82,6 +82,8 @@ def test_through_the_live_node(tmp_path, capsys):
     words = [str(tmp_path / 'scene'), '--output', str(out), '--no-report', '--realtime']
     # Without memory and tracks a window does not depend on whether the one before it was shed.
     words += ['--set', 'objects.memory=false', '--set', 'tracking.enabled=false']
+    # A machine that lets the player wait must not look like a silent sensor.
+    words += ['--set', 'events.silence_ms=10000']
     assert main(['evaluate', 'bag', *words]) == 0, capsys.readouterr().err
     found = json.loads((out / 'timing.json').read_text())['realtime']
     assert found['windows'] == 30
