@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import torch
+from torch import nn
 
 from spikeseg_ros.datasets import SegmentationDataset, open_dataset
 from spikeseg_ros.memory import keep_freed_memory
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spikeseg_ros.events.frames import Framing
+    from spikeseg_ros.models.segmentation_weights import SegmentationWeights
     from spikeseg_ros.training.trainer import NetworkTrainer
 
 Config = TypeVar('Config', bound=RunConfig)
+Network = TypeVar('Network', bound=nn.Module)
 
 
 def train_parser(family: str, description: str) -> argparse.ArgumentParser:
@@ -104,6 +107,32 @@ def settle(
         )
         raise TrainingError(msg)
     return asked, content
+
+
+def initial(
+    path: str | None, load: Callable[[str], SegmentationWeights[Network]], wanted: object
+) -> Network | None:
+    """Return the network that a run starts from; None = random weights.
+
+    Args:
+        path: Weight file; None or empty = none is given.
+        load: Reads a weight file of the family.
+        wanted: Configuration that the options ask for.
+
+    Raises:
+        TrainingError: The file holds another network.
+        WeightsError: The file cannot be used.
+    """
+    if not path:
+        return None
+    network = load(path).network
+    if network.config != wanted:
+        msg = (
+            f'{path!r} holds the network {network.config}, the options ask for {wanted}; '
+            'let preset and network agree.'
+        )
+        raise TrainingError(msg)
+    return network
 
 
 def execute(

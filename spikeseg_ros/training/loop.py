@@ -97,7 +97,6 @@ class Loop:
     def run(self) -> bool:
         """Train to the end; return False where it was stopped before."""
         trainer, state, config = self.trainer, self.trainer.state, self.trainer.config
-        device = next(state.network.parameters()).device
         begin = saved = time.monotonic()
         losses: list[list[float]] = []
         with tqdm(
@@ -107,7 +106,7 @@ class Loop:
             disable=self.quiet,
             mininterval=10 if not sys.stderr.isatty() else 0.5,
         ) as bar:
-            while state.iteration < config.iterations and not agree(self.stopped, device):
+            while state.iteration < config.iterations and not agree(self.stopped, trainer.device):
                 loss = trainer.step()
                 losses.append([loss, *trainer.terms.values()])
                 bar.update()
@@ -149,8 +148,7 @@ class Loop:
         mine = numbers[trainer.team.rank :: trainer.team.size]
         size = trainer.config.input_size
         matrix = confusion(trainer.state.average, self.validation, size, mine, rounding)
-        device = next(trainer.state.average.parameters()).device
-        counts = sum_over_team(torch.from_numpy(matrix.counts).to(device))
+        counts = sum_over_team(torch.from_numpy(matrix.counts).to(trainer.device))
         matrix.counts = counts.cpu().numpy()
         self.scores.add(
             trainer.state.iteration,

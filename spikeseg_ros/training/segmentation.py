@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
-from spikeseg_ros.training.command import execute, settle, train_parser
-from spikeseg_ros.training.errors import TrainingError
+from spikeseg_ros.training.command import execute, initial, settle, train_parser
 from spikeseg_ros.training.segmentation_config import SegmentationConfig
 from spikeseg_ros.training.segmentation_trainer import FORMAT, SegmentationTrainer, network_config
 
@@ -30,13 +29,7 @@ def _trainer(
     """
     config, content = settle(args, SegmentationConfig(), FORMAT)
     wanted = network_config(config, dataset)
-    network = load_mfs_seg(args.init).network if args.init else None
-    if network is not None and network.config != wanted:
-        msg = (
-            f'{args.init!r} holds the network {network.config}, the options ask for {wanted}; '
-            'let preset and network agree.'
-        )
-        raise TrainingError(msg)
+    network = initial(args.init, load_mfs_seg, wanted)
     if content is not None:
         network = MfsSeg(wanted)
     trainer = SegmentationTrainer(config, dataset, network, device, max(args.workers, 0), team)

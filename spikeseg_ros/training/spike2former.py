@@ -10,7 +10,7 @@ import torch
 from spikeseg_ros.models.spike2former import Spike2Former
 from spikeseg_ros.models.spike2former.checkpoints import load_backbone
 from spikeseg_ros.models.spike2former_weights import load_spike2former
-from spikeseg_ros.training.command import execute, settle, train_parser
+from spikeseg_ros.training.command import execute, initial, settle, train_parser
 from spikeseg_ros.training.errors import TrainingError
 from spikeseg_ros.training.spike2former_config import Spike2FormerTraining
 from spikeseg_ros.training.spike2former_trainer import FORMAT, Spike2FormerTrainer, network_config
@@ -41,13 +41,7 @@ def _trainer(
     default = Spike2FormerTraining(backbone_rate=PRETRAINED_RATE if args.backbone else 1.0)
     config, content = settle(args, default, FORMAT)
     wanted = network_config(config, dataset)
-    network = load_spike2former(args.init).network if args.init else None
-    if network is not None and network.config != wanted:
-        msg = (
-            f'{args.init!r} holds the network {network.config}, the options ask for {wanted}; '
-            'let preset and network agree.'
-        )
-        raise TrainingError(msg)
+    network = initial(args.init, load_spike2former, wanted)
     if network is None:
         torch.manual_seed(config.seed)
         network = Spike2Former(wanted)

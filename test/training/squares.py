@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from spikeseg_ros.datasets import Sample
+
+if TYPE_CHECKING:
+    from spikeseg_ros.training.trainer import NetworkTrainer
 
 # A Spike2Former that trains within seconds on them.
 SMALLEST: dict[str, Any] = {
@@ -40,7 +44,7 @@ QUICK: dict[str, Any] = {
 
 
 class Squares:
-    """Two classes."""
+    """Two classes and an unlabelled border: bright squares on dark ground."""
 
     classes = ('ground', 'square')
     colors = ((0, 0, 0), (255, 0, 0))
@@ -67,3 +71,15 @@ class Squares:
         label[y : y + 16, x : x + 16] = 1
         label[:2] = 255
         return Sample(image, label)
+
+
+def tensors(trainer: NetworkTrainer[Any]) -> list[torch.Tensor]:
+    """Return everything that a run changes."""
+    moments = [
+        value
+        for entry in trainer.state.optimizer.state.values()
+        for value in entry.values()
+        if isinstance(value, torch.Tensor)
+    ]
+    network, average = trainer.state.network, trainer.state.average
+    return [*network.state_dict().values(), *average.state_dict().values(), *moments]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from squares import Squares, tensors
 
 from spikeseg_ros.datasets import Sample
 from spikeseg_ros.evaluation.segmentation import confusion, predict
@@ -32,6 +37,7 @@ from spikeseg_ros.training.views import Views
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 OPTIONS: dict[str, Any] = {
     'network': {'widths': [8, 8, 12, 16], 'depths': [1, 1, 1, 1]},
     'height': 32,
@@ -41,57 +47,6 @@ OPTIONS: dict[str, Any] = {
     'warmup': 3,
     'validate_every': 0,
 }
-
-
-class Squares:
-    """Two classes and an unlabelled border: bright squares on dark ground."""
-
-    classes = ('ground', 'square')
-    colors = ((0, 0, 0), (255, 0, 0))
-    ignore = 255
-
-    def __init__(self, count: int = 8) -> None:
-        self._samples = [self._draw(np.random.default_rng(number)) for number in range(count)]
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def name(self, index: int) -> str:
-        return str(index)
-
-    def sample(self, index: int) -> Sample:
-        return self._samples[index]
-
-    @staticmethod
-    def _draw(rng: np.random.Generator) -> Sample:
-        image = rng.integers(20, 60, (48, 60, 3)).astype(np.uint8)
-        label = np.zeros((48, 60), np.uint8)
-        y, x = rng.integers(4, 24), rng.integers(4, 36)
-        image[y : y + 16, x : x + 16] += 150
-        label[y : y + 16, x : x + 16] = 1
-        label[:2] = 255
-        return Sample(image, label)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Sums depend on the number of threads; equality needs one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def tensors(trainer: SegmentationTrainer) -> list[torch.Tensor]:
-    """Return everything that a run changes."""
-    moments = [
-        value
-        for entry in trainer.state.optimizer.state.values()
-        for value in entry.values()
-        if isinstance(value, torch.Tensor)
-    ]
-    network, average = trainer.state.network, trainer.state.average
-    return [*network.state_dict().values(), *average.state_dict().values(), *moments]
 
 
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])

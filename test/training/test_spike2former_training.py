@@ -17,7 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from squares import QUICK, Squares
+from squares import QUICK, Squares, tensors
 
 from spikeseg_ros.evaluation.segmentation import confusion
 from spikeseg_ros.models.spike2former_weights import load_spike2former
@@ -36,31 +36,11 @@ from spikeseg_ros.training.spike2former_trainer import (
 )
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def options(**changes: Any) -> Spike2FormerTraining:
     return replaced(Spike2FormerTraining(), {**QUICK, **changes})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Sums depend on the number of threads; equality needs one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def tensors(trainer: Spike2FormerTrainer) -> list[torch.Tensor]:
-    """Return everything that a run changes."""
-    moments = [
-        value
-        for entry in trainer.state.optimizer.state.values()
-        for value in entry.values()
-        if isinstance(value, torch.Tensor)
-    ]
-    network, average = trainer.state.network, trainer.state.average
-    return [*network.state_dict().values(), *average.state_dict().values(), *moments]
 
 
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
