@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from spikeseg_ros.simulation.street import StreetScene
 
 READY_SECONDS = 300.0
+DRAIN_SECONDS = 20.0
+# After this long without a result, or behind the end of the recording, nothing more comes.
+QUIET_SECONDS = 1.5
 RECORDED = 'objects,mask,labels,/diagnostics'
 # Weights of the package for families without a default.
 EXAMPLES = {'spike2former': 'spike2former_camvid'}
@@ -158,7 +161,8 @@ def _run(
                 'bag': str(played.bag),
                 'topics': played.topic,
                 'rate': played.rate,
-                'wait_for_subscribers_s': 20.0,
+                'wait_for_subscribers_s': 30.0,
+                'min_subscribers': 2,  # perception and visualizer
             },
             finishes=True,
             arguments=renaming,
@@ -169,7 +173,7 @@ def _run(
             monitor.print_table()
             if time.monotonic() > deadline:
                 break
-        monitor.spin(1.5)
+        _drain(graph, monitor, played)
         problems = [f'{node.name} ended early:\n{node.tail()}' for node in graph.failed]
         if player.process.poll() is None:
             problems.append('player_node did not end in time')
@@ -202,6 +206,19 @@ def _wait_ready(graph: Graph, monitor: Monitor) -> None:
                 f'{graph.logs}.'
             )
             raise DemoError(msg)
+
+
+def _drain(graph: Graph, monitor: Monitor, played: Played) -> None:
+    """Take what the nodes still work on when the recording has ended."""
+    end = played.start + played.duration
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline and not graph.failed:
+        before = len(monitor.results)
+        monitor.spin(QUIET_SECONDS)
+        if monitor.pictures and (
+            len(monitor.results) == before or monitor.results[-1].stamp >= end
+        ):
+            return
 
 
 def _say(text: str) -> None:

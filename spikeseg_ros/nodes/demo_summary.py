@@ -86,7 +86,8 @@ def judge(
         cv2.imwrite(str(out / 'overlay.png'), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     summary.lines.append(('written', f'{out}: output/ overlay.mp4 overlay.png summary.txt logs/'))
     if not seen:
-        problems.append('nothing was published on /spikeseg/objects')
+        said = '; '.join(f'{name}: {text}' for name, text in monitor.health.items())
+        problems.append(f'nothing was published on /spikeseg/objects ({said or "no diagnostics"})')
     elif not objects and played.kind != IMAGES:
         problems.append('windows were published, but not one object in them')
     if not pictures:

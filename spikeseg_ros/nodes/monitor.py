@@ -41,6 +41,7 @@ class Monitor:
         dropped: Packets dropped by the perception.
         lost: Packets that never arrived.
         latency: Last reported (p50, p99) from arrival of a packet to published objects [ms].
+        health: Last reported message of every diagnostic status, by its name.
     """
 
     def __init__(self, video: Path, rate: float = 20.0) -> None:
@@ -54,6 +55,7 @@ class Monitor:
         self.pictures: list[tuple[int, NDArray[np.uint8]]] = []
         self.shed = self.dropped = self.lost = 0
         self.latency: tuple[str, str] | None = None
+        self.health: dict[str, str] = {}
         self._video, self._rate = video, rate
         self._writer: Any = None
         self._stride, self._count = 1, 0
@@ -163,6 +165,7 @@ class Monitor:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            self.health[status.name] = status.message
             values = {item.key: item.value for item in status.values}
             if 'latency p50' in values and 'latency p99' in values:
                 self.latency = (values['latency p50'], values['latency p99'])

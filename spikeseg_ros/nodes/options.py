@@ -62,9 +62,12 @@ class PlayerConfig:
     topics: str = option('', 'Topics to replay, separated by commas; empty = all.')
     wait_for_subscribers_s: float = option(
         0.0,
-        'Wait at most this long for a subscriber of every topic before the first message [s].',
+        'Wait at most this long for subscribers of every topic before the first message [s].',
         low=0.0,
         high=3600.0,
+    )
+    min_subscribers: int = option(
+        1, 'How many subscribers of every topic wait_for_subscribers_s waits for.', low=1, high=100
     )
 
 

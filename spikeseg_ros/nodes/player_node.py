@@ -145,19 +145,21 @@ class PlayerNode(Node):
         self.done.set_result(status)
 
     def _wait_for_subscribers(self) -> None:
-        """Wait until every topic has a subscriber, or the time for it is over."""
+        """Wait until every topic has its subscribers, or the time for it is over."""
+        wanted = self.config.min_subscribers
         deadline = time.monotonic() + self.config.wait_for_subscribers_s
         while time.monotonic() < deadline and not self._stop.is_set():
             waiting = [
                 output.topic_name
                 for output in self._player_outputs.values()
-                if output.get_subscription_count() == 0
+                if output.get_subscription_count() < wanted
             ]
             if not waiting:
                 return
             self._stop.wait(0.05)
         if self.config.wait_for_subscribers_s and not self._stop.is_set():
-            self.get_logger().warning(f'Nobody listens to {", ".join(waiting)}; beginning anyway.')
+            few = 'Nobody listens' if wanted == 1 else f'Fewer than {wanted} nodes listen'
+            self.get_logger().warning(f'{few} to {", ".join(waiting)}; beginning anyway.')
 
     def _play(self) -> None:
         """Publish the recording once."""

@@ -72,6 +72,31 @@ def test_messages_come_as_recorded_and_in_time(launch: Any, client: Any, bag: Pa
     assert 'at its end' in process.text()
 
 
+def test_the_replay_waits_for_all_its_subscribers(launch: Any, client: Any, bag: Path) -> None:
+    first: list[EventPacket] = []
+    second: list[EventPacket] = []
+    client.node.create_subscription(EventPacket, EVENTS, first.append, qos.best_effort(500))
+    process = launch(
+        'player_node', bag=str(bag), topics=EVENTS, wait_for_subscribers_s=60.0, min_subscribers=2
+    )
+    process.wait_for('Replaying')
+    client.spin(2.0)
+    assert not first
+    client.node.create_subscription(EventPacket, EVENTS, second.append, qos.best_effort(500))
+    client.until(lambda: process.popen.poll() is not None, 'the end of the replay')
+    assert process.wait() == 0
+    assert first
+    assert second
+
+
+def test_a_replay_without_listeners_begins_anyway(launch: Any, bag: Path) -> None:
+    process = launch(
+        'player_node', bag=str(bag), topics=EVENTS, wait_for_subscribers_s=0.5, min_subscribers=3
+    )
+    assert process.wait() == 0
+    assert f'Fewer than 3 nodes listen to {EVENTS}' in process.text()
+
+
 def raws(path: Path, topic: str) -> list[bytes]:
     with BagReader(path) as reader:
         return [bytes(raw) for _, _, _, raw in reader.messages([topic])]
