@@ -57,7 +57,13 @@ def as_input(network: Network, image: Array, size: tuple[int, int]) -> torch.Ten
     return network.normalised(torch.from_numpy(image).to(device).permute(2, 0, 1).unsqueeze(0))
 
 
-def predict(network: Network, image: Array, size: tuple[int, int], rounding: float = 1.0) -> Bytes:
+def predict(
+    network: Network,
+    image: Array,
+    size: tuple[int, int],
+    rounding: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Bytes:
     """Return the class of each pixel of a sample, shape (H, W).
 
     Args:
@@ -65,10 +71,13 @@ def predict(network: Network, image: Array, size: tuple[int, int], rounding: flo
         image: RGB image (H, W, 3), uint8; or event frames (T, C, H, W).
         size: Height and width at which the network sees it.
         rounding: See `MfsSeg.forward`.
+        dtype: Precision of convolutions and products: float32, or bfloat16 or float16 by autocast.
     """
     shape = image.shape[-2:] if image.ndim == 4 else image.shape[:2]
     with torch.inference_mode():
         seen = as_input(network, image, size)
+    half = torch.autocast(seen.device.type, dtype, enabled=dtype != torch.float32)
+    with torch.inference_mode(), half:
         if isinstance(network, Spike2Former):
             logits = network.logits(seen, rounding)
         else:
@@ -79,7 +88,7 @@ def predict(network: Network, image: Array, size: tuple[int, int], rounding: flo
 def classes_of(logits: torch.Tensor, shape: tuple[int, int]) -> Bytes:
     """Return the class of each pixel of logits (1, classes, h, w) at another size."""
     with torch.inference_mode():
-        full = F.interpolate(logits, shape, mode='bilinear', align_corners=False)
+        full = F.interpolate(logits.float(), shape, mode='bilinear', align_corners=False)
         classes: Bytes = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
     return classes
 

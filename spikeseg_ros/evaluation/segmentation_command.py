@@ -14,6 +14,7 @@ from spikeseg_ros.datasets import DatasetError
 from spikeseg_ros.evaluation.energy_command import image_energy
 from spikeseg_ros.evaluation.event_segmentation import (
     PLAIN,
+    HalfPrecision,
     NetworkPredictor,
     Predictor,
     baselines,
@@ -32,6 +33,7 @@ from spikeseg_ros.evaluation.segmentation_files import (
     matching,
     write_figures,
 )
+from spikeseg_ros.perception.devices import choose_device
 
 if TYPE_CHECKING:
     import argparse
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from spikeseg_ros.datasets import SegmentationDataset
     from spikeseg_ros.evaluation.metrics.semantic import ConfusionMatrix
     from spikeseg_ros.spiking.energy_report import EnergyReport
+
+DEVICES = ('auto', 'cuda', 'cpu')
+PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -65,6 +70,13 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
         '--size',
         help='height and width at which the network sees images, for example 360x480; '
         'that of the training where left out',
+    )
+    result.add_argument('--device', default='auto', choices=DEVICES, help='where it runs')
+    result.add_argument(
+        '--precision',
+        default='float32',
+        choices=PRECISIONS,
+        help='of convolutions and products; a half precision is compared with float32',
     )
     result.add_argument('--output', help='JSON file to write the figures into')
     result.add_argument('--quiet', action='store_true', help='no progress bar')
@@ -92,7 +104,9 @@ def run(argv: Sequence[str]) -> int:
     weights, path = load_network(args.model, args.weights)
     size = input_size(args.size, weights)
     dataset = matching(weights, args.data, args.split, args.cache)
-    network = weights.network.folded().to(memory_format=torch.channels_last)
+    device = choose_device(args.device)
+    network = weights.network.folded().to(device, memory_format=torch.channels_last)
+    judged = _judged(args, network, dataset, size)
     columns = {
         name: confusions(
             item,
@@ -104,12 +118,16 @@ def run(argv: Sequence[str]) -> int:
                 mininterval=0.5 if sys.stderr.isatty() else 10,
             ),
         )
-        for name, item in _judged(args, network, dataset, size).items()
+        for name, item in judged.items()
     }
     matrix = merged(columns[PLAIN], dataset)
     energy = image_energy(weights, dataset, size, max(args.energy_images, 1))
     count = weights.network.parameter_count()
     lines = _table(matrix, energy, count, len(dataset), args.split, size)
+    plain = judged[PLAIN]
+    kept = plain.same / max(1, plain.pixels) if isinstance(plain, HalfPrecision) else 1.0
+    if args.precision != 'float32':
+        lines.append(f'{args.precision}: {kept:.2%} of the pixels keep the class of float32')
     for line in [*lines, *recording_lines(columns, dataset)]:
         sys.stdout.write(line + '\n')
     if args.output:
@@ -119,6 +137,7 @@ def run(argv: Sequence[str]) -> int:
             'split': args.split,
             'images': len(dataset),
             'size': list(size),
+            'precision': {'name': args.precision, 'same_as_float32': round(kept, 6)},
             'parameters': count,
             'metrics': {name: round(value, 6) for name, value in matrix.result().items()},
             'confusion': matrix.counts.tolist(),
@@ -138,9 +157,14 @@ def _judged(
         DatasetError: The data set does not go with the options.
     """
     result: dict[str, Predictor] = {PLAIN: NetworkPredictor(network, size)}
+    if args.precision != 'float32':
+        result[PLAIN] = HalfPrecision(network, size, getattr(torch, args.precision))
     if args.streaming:
         if args.model != 'mfs_seg' or not recording_of(dataset.name(0)):
             msg = '--streaming is for mfs_seg on recordings of events; leave it out.'
+            raise DatasetError(msg)
+        if args.precision != 'float32':
+            msg = f'--streaming is judged in float32; leave --precision {args.precision} out.'
             raise DatasetError(msg)
         result['streaming'] = NetworkPredictor(network, size, carry=True)
     if args.baselines:

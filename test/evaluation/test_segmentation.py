@@ -17,7 +17,7 @@ from spikeseg_ros.datasets.camvid import CLASSES, COLORS
 from spikeseg_ros.evaluation.segmentation import confusion, predict
 from spikeseg_ros.models.mfs_seg import MfsSeg
 from spikeseg_ros.models.mfs_seg_config import preset
-from spikeseg_ros.models.mfs_seg_weights import save_mfs_seg
+from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg, save_mfs_seg
 from spikeseg_ros.models.spike2former import Spike2Former
 from spikeseg_ros.models.spike2former import preset as spike2former_preset
 from spikeseg_ros.models.spike2former_weights import save_spike2former
@@ -107,6 +107,41 @@ def test_spike2former_is_judged_as_it_infers(data: Path, tmp_path: Path) -> None
     logits = network.logits(network.normalised(torch.from_numpy(image).permute(2, 0, 1)[None]))
     full = torch.nn.functional.interpolate(logits, (36, 48), mode='bilinear')
     assert (full.argmax(1)[0].numpy() == found).all()
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_half_precision_is_compared_with_float32(
+    weights: Path, data: Path, tmp_path: Path, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'a.json'
+    more = ('--output', str(out), '--device', 'cpu', '--precision', precision)
+    assert main(words(weights, data, *more)) == 0
+    figures = json.loads(out.read_text())
+    share = figures['precision']['same_as_float32']
+    text = capsys.readouterr().out
+    half = precision != 'float32'
+    assert (f'bfloat16: {share:.2%} of the pixels keep' in text) is half
+    network = load_mfs_seg(weights).network.folded()
+    dataset = open_dataset(data, 'val')
+    dtype = getattr(torch, precision)
+    same = 0.0
+    for number in range(3):
+        image = dataset.sample(number).image
+        exact = predict(network, image, (24, 32))
+        found = predict(network, image, (24, 32), dtype=dtype)
+        same += float((exact == found).mean()) / 3
+    assert share == pytest.approx(same, abs=1e-3)
+    assert (share < 1) is half
+    assert sum(sum(row) for row in figures['confusion']) > 0
+
+
+def test_a_device_that_is_not_there_is_refused(
+    weights: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip('this machine has a CUDA device')
+    assert main(words(weights, data, '--device', 'cuda')) == 1
+    assert "'cuda'" in capsys.readouterr().err
 
 
 def test_size_of_the_input_can_be_chosen(weights: Path, data: Path, tmp_path: Path) -> None:
