@@ -240,9 +240,9 @@ def _recorded(args: argparse.Namespace, config: PerceptionConfig) -> Iterator[Ev
     Raises:
         EnergyError: The recording is damaged.
     """
-    from spikeseg_ros.evaluation.offline.replay import Replay
+    from spikeseg_ros.evaluation.offline.event_replay import EventReplay
 
-    replay = Replay(Path(args.bag), args.topic, config)
+    replay = EventReplay(Path(args.bag), args.topic, config)
     yield from replay
     if replay.facts.damaged:
         sys.stderr.write(f'spikeseg energy: {replay.facts.damaged}\n')

@@ -22,6 +22,8 @@ CLASS_ALPHA = 0.45
 # Classes with a smaller share of the picture do not stand in the legend.
 LEAST_SHARE = 0.001
 MAX_ROWS = 14
+# Background and one class: the mask of such a network says no more than its objects.
+FEW_CLASSES = 2
 _PLATE = (19, 22, 28)
 _TEXT = (222, 228, 236)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

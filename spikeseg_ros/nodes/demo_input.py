@@ -7,9 +7,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spikeseg_ros.images import compressed_to_rgb, image_to_rgb
+from spikeseg_ros.perception.image_stream import read_image
 from spikeseg_ros.perception.segmenter import EVENTS, IMAGES
 from spikeseg_ros.recordings.bags import BagReader, BagWriter
+from spikeseg_ros.recordings.opening import PACKED_IMAGE, RAW_IMAGE, image_topics
 from spikeseg_ros.recordings.serialization import (
     compressed_image_message,
     deserialize,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 START_STAMP = 1_700_000_000_000_000_000
 STREET_HZ = 10.0
-RAW_IMAGE = 'sensor_msgs/msg/Image'
-PACKED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 PICTURES = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
 
 
@@ -109,12 +108,7 @@ def opened(bag: Path, topic: str, kind: str, rate: float) -> Played:
     with BagReader(bag) as recording:
         found = list(recording.event_topics)
         if kind == IMAGES:
-            images = [
-                item
-                for item in recording.topics.values()
-                if item.type in (RAW_IMAGE, PACKED_IMAGE)
-            ]
-            found = [item.name for item in sorted(images, key=lambda item: -item.count)]
+            found = list(image_topics(recording.topics))
         if not topic and found:
             topic = found[0]
         if topic not in found:
@@ -132,10 +126,9 @@ def opened(bag: Path, topic: str, kind: str, rate: float) -> Played:
         else:
             _, _, _, raw = next(iter(recording.messages([topic])))
             message = deserialize(info.type, raw)
-            rgb = (compressed_to_rgb if info.type == PACKED_IMAGE else image_to_rgb)(message)
-            height, width = rgb.shape[:2]
-            stamp = message.header.stamp
-            start = stamp.sec * 10**9 + stamp.nanosec
+            frame = read_image(message, packed=info.type == PACKED_IMAGE)
+            height, width = frame.image.shape[:2]
+            start = frame.stamp
         packed = info.type == PACKED_IMAGE
         length = recording.duration
         return Played(bag, kind, topic, packed, width, height, start, length, rate, info.count)

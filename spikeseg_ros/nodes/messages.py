@@ -18,10 +18,11 @@ from std_msgs.msg import Header
 
 from spikeseg_ros import msg
 from spikeseg_ros.events.types import Packet
-from spikeseg_ros.images import array_to_bytes, compressed_to_rgb, image_to_rgb
+from spikeseg_ros.images import array_to_bytes
 from spikeseg_ros.perception import wire
+from spikeseg_ros.perception.image_stream import read_image
 from spikeseg_ros.perception.result import Result, SegmentedObject
-from spikeseg_ros.perception.segmenter import ClassLabel, ImageFrame
+from spikeseg_ros.perception.segmenter import ClassLabel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikeseg_ros.algorithms import BoundingBox, Instance
+    from spikeseg_ros.perception.segmenter import ImageFrame
 
-NANOSECONDS = 1_000_000_000
 NO_OBJECT = 0xFFFFFFFF
 
 
@@ -40,7 +41,7 @@ class MessageError(ValueError):
 
 def to_nanoseconds(stamp: Any) -> int:
     """Return a builtin_interfaces Time or Duration in nanoseconds."""
-    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+    return wire.to_nanoseconds(stamp)
 
 
 def to_time(nanoseconds: int) -> Time:
@@ -92,9 +93,7 @@ def to_image_frame(message: Any, arrival: int = 0) -> ImageFrame:
     Raises:
         ImageError: The message is no image that can be read.
     """
-    rgb = image_to_rgb(message) if isinstance(message, Image) else compressed_to_rgb(message)
-    stamp = to_nanoseconds(message.header.stamp)
-    return ImageFrame(rgb, stamp, message.header.frame_id, arrival=arrival)
+    return read_image(message, packed=not isinstance(message, Image), arrival=arrival)
 
 
 def to_image_message(

@@ -22,6 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from spikeseg_ros import msg
 from spikeseg_ros.images import ImageError, render_overlay
+from spikeseg_ros.images.classes import FEW_CLASSES
 from spikeseg_ros.nodes.history import EventHistory, warm_up_decoders
 from spikeseg_ros.nodes.messages import (
     MessageError,
@@ -52,8 +53,6 @@ _MAX_PACKETS = 2000
 _JOIN_SECONDS = 5.0
 # Objects are drawn without their class mask when it has not come by then.
 _MASK_SECONDS = 0.5
-# Background and one class: the mask of such a network says no more than its objects.
-_FEW_CLASSES = 2
 
 
 class VisualizerNode(Node):
@@ -105,7 +104,7 @@ class VisualizerNode(Node):
             self._subscribe()
         elif not watched and self._inputs:
             self._unsubscribe()
-        if self._inputs and self._mask_input is None and len(self._labels) > _FEW_CLASSES:
+        if self._inputs and self._mask_input is None and len(self._labels) > FEW_CLASSES:
             self._mask_input = subscribe(
                 self, msg.SegmentationMask, self.config.mask_topic, self._on_mask, reliable(5),
                 self._warn,

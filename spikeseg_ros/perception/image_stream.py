@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand-over of camera images: the newest one wins."""
+"""Camera images: from message to frame, and their hand-over, in which the newest one wins."""
 
 from __future__ import annotations
 
@@ -7,10 +7,28 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from spikeseg_ros.images.codecs import compressed_to_rgb, image_to_rgb
+from spikeseg_ros.perception.segmenter import ImageFrame
+from spikeseg_ros.perception.wire import to_nanoseconds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spikeseg_ros.perception.segmenter import ImageFrame
+
+def read_image(message: Any, *, packed: bool, arrival: int = 0) -> ImageFrame:
+    """Return an image message, of ROS or from a recording, as ImageFrame.
+
+    Args:
+        message: sensor_msgs Image or CompressedImage.
+        packed: Whether it is a CompressedImage.
+        arrival: Steady-clock time of its reception [ns].
+
+    Raises:
+        ImageError: The message is no image that can be read.
+    """
+    rgb = compressed_to_rgb(message) if packed else image_to_rgb(message)
+    stamp = to_nanoseconds(message.header.stamp)
+    return ImageFrame(rgb, stamp, message.header.frame_id, arrival=arrival)
 
 
 @dataclass

@@ -35,6 +35,11 @@ def time_fields(nanoseconds: int) -> dict[str, int]:
     return {'sec': max(-_INT32, min(_INT32 - 1, seconds)), 'nanosec': rest}
 
 
+def to_nanoseconds(stamp: Any) -> int:
+    """Return a builtin_interfaces Time or Duration in nanoseconds."""
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
 def header_fields(stamp: int, frame_id: str) -> dict[str, Any]:
     """Return a std_msgs/Header."""
     return {'stamp': time_fields(stamp), 'frame_id': frame_id}

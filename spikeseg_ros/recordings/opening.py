@@ -19,13 +19,15 @@ from spikeseg_ros.recordings.definitions import EVENT_PACKET
 from spikeseg_ros.recordings.formats.source import FormatError, ReadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
 
     from spikeseg_ros.recordings.formats.source import EventSource
 
+RAW_IMAGE = 'sensor_msgs/msg/Image'
+PACKED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 EVENTS_TOPIC = '/event_camera/events'
 BAG = 'bag'
 # Kind: module and class of the reader.
@@ -191,6 +193,12 @@ class EventRecording:
 
     def _open(self) -> EventSource:
         return open_source(self.path, self.options)
+
+
+def image_topics(topics: Mapping[str, TopicInfo]) -> tuple[str, ...]:
+    """Return the topics that carry camera images, the one with most messages first."""
+    found = [item for item in topics.values() if item.type in (RAW_IMAGE, PACKED_IMAGE)]
+    return tuple(item.name for item in sorted(found, key=lambda item: -item.count))
 
 
 def kind_of(path: Path, kind: str = '') -> str:

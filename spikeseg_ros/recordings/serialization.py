@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
+from rosbags.typesys import Stores, get_typestore
 
 from spikeseg_ros.events.types import Packet
 from spikeseg_ros.recordings.definitions import (
@@ -256,8 +257,13 @@ def serialize(msgtype: str, value: Any) -> bytes:
         raise DefinitionError(msg) from None
 
 
-def deserialize(msgtype: str, raw: bytes | memoryview) -> Any:
-    """Return a CDR message as an object with one attribute per field.
+def deserialize(msgtype: str, raw: bytes | memoryview, ros1: bool = False) -> Any:
+    """Return a message as an object with one attribute per field.
+
+    Args:
+        msgtype: Message type.
+        raw: Serialised message.
+        ros1: Whether it is in the ROS 1 format, as standard messages of a .bag, instead of CDR.
 
     Raises:
         DefinitionError: The type is unknown.
@@ -265,6 +271,8 @@ def deserialize(msgtype: str, raw: bytes | memoryview) -> Any:
     """
     require(msgtype)
     try:
+        if ros1:
+            return get_typestore(Stores.ROS1_NOETIC).deserialize_ros1(raw, msgtype)
         return typestore().deserialize_cdr(raw, msgtype)
     except Exception as err:
         msg = f'Damaged message of type {msgtype!r} ({len(raw)} bytes): {err}'

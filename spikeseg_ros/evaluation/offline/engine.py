@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from spikeseg_ros.evaluation.offline.replay import reading_length
+from spikeseg_ros.evaluation.offline.sources import reading_length
 from spikeseg_ros.evaluation.offline.unit import Outcome, run_unit
 from spikeseg_ros.evaluation.offline.worker import DIED, WorkerProcess
 from spikeseg_ros.extras import require
@@ -48,7 +48,9 @@ def run_units(units: Sequence[Unit], workers: int = 1, engine: str = 'process') 
     Raises:
         MissingExtraError: Ray is asked for but not installed.
     """
-    totals = [_READINGS * reading_length(Path(unit.bag), unit.topic) for unit in units]
+    totals = [
+        _READINGS * reading_length(Path(unit.bag), unit.topic, unit.config) for unit in units
+    ]
     with _bar(units, totals) as bar:
         shares = [_Share(total, any(totals), bar.update) for total in totals]
         if engine == 'ray':

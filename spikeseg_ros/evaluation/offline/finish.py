@@ -19,6 +19,7 @@ from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.output_bag import OVERLAY, OutputBag
 from spikeseg_ros.evaluation.offline.pictures import (
     choose,
+    choose_images,
     frame_numbers,
     overlay_png,
     write_gif,
@@ -29,6 +30,7 @@ from spikeseg_ros.evaluation.offline.tables import (
     TRUTH_COLUMNS,
     WINDOW_COLUMNS,
     Totals,
+    class_shares,
     counts_summary,
     energy_summary,
     window_row,
@@ -36,6 +38,7 @@ from spikeseg_ros.evaluation.offline.tables import (
     write_timing,
 )
 from spikeseg_ros.evaluation.offline.windows import FinishedWindow, from_bytes
+from spikeseg_ros.perception.segmenter import IMAGES
 from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.recordings.serialization import deserialize
 
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from spikeseg_ros.evaluation.offline.checkpoint import Progress
     from spikeseg_ros.evaluation.offline.replay import Replay
     from spikeseg_ros.evaluation.offline.scores import Scores
-    from spikeseg_ros.events.types import Events
+    from spikeseg_ros.evaluation.offline.windows import Frame
     from spikeseg_ros.perception.segmenter import Segmenter
 
 _PARTIAL = '.partial'
@@ -82,10 +85,17 @@ def finish(
     partial.mkdir()
     totals = _write_windows(partial, folder, identity['bag'], replay, segmenter, scores)
     metrics = scores.result() if scores is not None else None
-    _write_pictures(partial, totals, scores)
+    good = totals.scores if scores is None else scores.mean_ious
+    if replay.kind == IMAGES:
+        chosen = choose_images(totals.objects, good)
+    else:
+        chosen = choose(totals.events, totals.objects, good)
+    _write_pictures(partial, set(chosen), len(totals.events))
     started, seconds = clock
     write_timing(partial, totals, segmenter.device, started, seconds)
     summary = _summary(identity, progress, totals, segmenter)
+    if replay.kind == IMAGES:
+        summary |= {'input': IMAGES, 'classes': class_shares(totals, segmenter.labels)}
     write_summary(partial / 'summary.json', {**summary, 'metrics': metrics})
     names = sorted(path.name for path in partial.iterdir() if path.name != 'summary.json')
     (folder / 'summary.json').unlink(missing_ok=True)
@@ -97,8 +107,8 @@ def finish(
     partial.rmdir()
 
 
-def read_again(folder: Path, replay: Replay) -> Iterator[tuple[FinishedWindow, Events]]:
-    """Yield the windows of the journal, each with its events, which are read again.
+def read_again(folder: Path, replay: Replay) -> Iterator[tuple[FinishedWindow, Frame]]:
+    """Yield the windows of the journal, each with its events or image, which are read again.
 
     Raises:
         EvaluationError: The recording is not the one of the journal any more.
@@ -116,7 +126,7 @@ def read_again(folder: Path, replay: Replay) -> Iterator[tuple[FinishedWindow, E
             )
             raise EvaluationError(msg)
         if window is not None:
-            yield window, frame.events
+            yield window, frame
 
 
 def _write_windows(
@@ -137,23 +147,27 @@ def _write_windows(
         table = csv.writer(file, lineterminator='\n')
         table.writerow((*WINDOW_COLUMNS, *(TRUTH_COLUMNS if scores is not None else ())))
         coco.begin(name, labels)
-        for window, events in read_again(folder, replay):
+        for window, frame in read_again(folder, replay):
             origin = window.t_start if origin is None else origin
             totals.add(window)
-            judged = scores.add(window, events) if scores is not None else []
+            judged = scores.add(window, frame.events) if scores is not None else []
             table.writerow(window_row(window) + judged)
             coco.add(window)
-            output.add(window, overlay_png(window, events, origin))
+            output.add(window, overlay_png(window, frame, origin, labels))
     coco.close()
     output.close()
     return totals
 
 
-def _write_pictures(partial: Path, totals: Totals, scores: Scores | None) -> None:
-    """Write overlays/ and overlay.gif from the pictures in output/."""
-    good = totals.scores if scores is None else scores.mean_ious
-    chosen = set(choose(totals.events, totals.objects, good))
-    shown = frame_numbers(len(totals.events))
+def _write_pictures(partial: Path, chosen: set[int], windows: int) -> None:
+    """Write overlays/ and overlay.gif from the pictures in output/.
+
+    Args:
+        partial: Folder that holds output/.
+        chosen: Windows of overlays/.
+        windows: Windows of the run.
+    """
+    shown = frame_numbers(windows)
     pictures: dict[int, bytes] = {}
     frames: list[bytes] = []
     with BagReader(partial / 'output') as bag:

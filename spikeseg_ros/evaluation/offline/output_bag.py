@@ -28,7 +28,7 @@ LABELS, OVERLAY = '/spikeseg/labels', '/spikeseg/overlay/compressed'
 
 
 class OutputBag:
-    """Writes the messages of finished windows; the time of a message is its window's stamp.
+    """Writes the messages of finished windows; their times are those of the windows.
 
     Args:
         path: Folder to create.
@@ -59,9 +59,9 @@ class OutputBag:
             self._begun = True
             # Latched, and in front of everything else, as the node publishes it.
             fields = label_map_fields(self._labels, self._model, result.stamp - result.duration)
-            time = max(0, result.stamp - result.duration)
+            time = max(0, window.time - result.duration)
             self._writer.write(LABELS, time, serialize(LABELS_TYPE, fields))
-        time = max(0, result.stamp)
+        time = max(0, window.time)
         objects = object_array_fields(result, sequence=window.index)
         painted = result.class_ids is None
         mask = mask_fields(result, objects=painted, compression='zlib', labels_topic=LABELS)

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
+from spikeseg_ros.images.classes import FEW_CLASSES
 from spikeseg_ros.images.overlay import render_overlay
+from spikeseg_ros.perception.segmenter import ImageFrame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spikeseg_ros.evaluation.offline.windows import FinishedWindow
-    from spikeseg_ros.events.types import Events
+    from spikeseg_ros.evaluation.offline.windows import FinishedWindow, Frame
+    from spikeseg_ros.perception.segmenter import ClassLabel
 
 MAX_PICTURES = 12
 MAX_FRAMES = 80
@@ -28,17 +30,25 @@ _GIF_COLORS = 64
 _GIF_MS = 100
 
 
-def overlay_png(window: FinishedWindow, events: Events, origin: int) -> bytes:
-    """Return the picture of a window as PNG.
+def overlay_png(
+    window: FinishedWindow, frame: Frame, origin: int, labels: Sequence[ClassLabel]
+) -> bytes:
+    """Return the picture of a window or image as PNG.
 
     Args:
-        window: The window.
-        events: Its events.
+        window: What was found.
+        frame: What it was found in.
         origin: Sensor time that the caption counts from [ns].
+        labels: Classes of the masks.
     """
-    seconds = (window.t_end - origin) / 1e9
-    caption = f'window {window.index}  {seconds:.2f} s  {window.result.n_events} events'
-    picture = render_overlay(window.result, events, caption=caption)
+    result, seconds = window.result, (window.t_end - origin) / 1e9
+    if isinstance(frame, ImageFrame):
+        caption = f'image {window.index}  {seconds:.2f} s  {len(result.objects)} objects'
+        classes = result.class_ids if len(labels) > FEW_CLASSES else None
+        picture = render_overlay(result, None, frame.image, labels, caption, classes)
+    else:
+        caption = f'window {window.index}  {seconds:.2f} s  {result.n_events} events'
+        picture = render_overlay(result, frame.events, caption=caption)
     ok, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not ok:
         msg = f'OpenCV cannot write a PNG of {picture.shape!r}.'
@@ -65,8 +75,7 @@ def choose(
     Returns:
         Indices in ascending order, at most 12.
     """
-    judged = [k for k, score in enumerate(scores) if score is not None]
-    ranked = sorted(judged, key=lambda k: (-float(scores[k] or 0.0), -events[k], k))
+    ranked = _ranked(scores, events)
     busy = sorted(range(len(events)), key=lambda k: (-events[k], k))
     many = sorted(range(len(events)), key=lambda k: (-objects[k], -events[k], k))
     middle = busy[len(busy) // 2 :]
@@ -74,6 +83,30 @@ def choose(
     missed = [k for k in busy if not objects[k]]
     wanted = ranked[:3] + ranked[::-1][:3] + busy[:2] + many[:1] + middle[:1] + missed[:2]
     return sorted(set(wanted))[:MAX_PICTURES]
+
+
+def choose_images(objects: Sequence[int], scores: Sequence[float | None]) -> list[int]:
+    """Return the images worth a look: best, worst and busiest ones, and some of all times.
+
+    Args:
+        objects: Objects by image.
+        scores: Mean score of the objects by image, None where there are none.
+
+    Returns:
+        Indices in ascending order, at most 12.
+    """
+    ranked = _ranked(scores, objects)
+    busy = sorted(range(len(objects)), key=lambda k: (-objects[k], k))
+    missed = [k for k in busy if not objects[k]]
+    spread = np.linspace(0, len(objects) - 1, 4).round().astype(int).tolist()
+    wanted = ranked[:3] + ranked[::-1][:2] + busy[:2] + missed[:1] + spread
+    return sorted(set(wanted))[:MAX_PICTURES]
+
+
+def _ranked(scores: Sequence[float | None], weights: Sequence[int]) -> list[int]:
+    """Return the indices that have a score, the best first; equal ones by weight."""
+    judged = [k for k, score in enumerate(scores) if score is not None]
+    return sorted(judged, key=lambda k: (-float(scores[k] or 0.0), -weights[k], k))
 
 
 def write_pictures(folder: Path, pictures: Mapping[int, bytes]) -> None:

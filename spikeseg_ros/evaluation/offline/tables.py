@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spikeseg_ros.evaluation.offline.windows import FinishedWindow
+    from spikeseg_ros.perception.segmenter import ClassLabel
 
 FORMAT = 'spikeseg_run/1'
 DIGITS = 6
@@ -51,6 +53,7 @@ class Totals:
         tracks: Track ids by epoch.
         spikes: Spikes by layer, summed over windows.
         scores: Mean score of the objects by window; None where there are none.
+        pixels: Pixels by class id, of networks that give every pixel a class.
         seconds: Seconds by stage, one list entry per window.
     """
 
@@ -60,6 +63,7 @@ class Totals:
     tracks: set[tuple[int, int]] = field(default_factory=set)
     spikes: dict[str, int] = field(default_factory=dict)
     scores: list[float | None] = field(default_factory=list)
+    pixels: Counter[int] = field(default_factory=Counter)
     seconds: list[dict[str, float]] = field(default_factory=list)
 
     def add(self, window: FinishedWindow) -> None:
@@ -73,6 +77,9 @@ class Totals:
             self.spikes[name] = self.spikes.get(name, 0) + count
         scores = [item.score for item in result.objects]
         self.scores.append(float(np.mean(scores)) if scores else None)
+        if result.class_ids is not None:
+            counts = np.bincount(result.class_ids.ravel()).tolist()
+            self.pixels.update(dict(enumerate(counts)))
         self.seconds.append(window.seconds)
 
 
@@ -110,6 +117,17 @@ def counts_summary(totals: Totals) -> dict[str, Any]:
             name: total / max(1, windows) for name, total in totals.spikes.items()
         },
     }
+
+
+def class_shares(totals: Totals, labels: Sequence[ClassLabel]) -> dict[str, float]:
+    """Return the share of all pixels by name of their class; empty where pixels have none."""
+    whole = totals.pixels.total()
+    if not whole:
+        return {}
+    shares: dict[str, float] = {}
+    for label in labels:
+        shares[label.name] = shares.get(label.name, 0.0) + totals.pixels[label.id] / whole
+    return shares
 
 
 def energy_summary(

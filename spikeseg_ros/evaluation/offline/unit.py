@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One unit of work: a recording goes through the perception, window by window, into a journal.
+"""One unit of work: a recording goes through the perception, frame by frame, into a journal.
 
 The journal also holds the state of the segmenter, so that a run that was killed goes on behind
 the last window it finished and ends with the same files.
@@ -22,13 +22,12 @@ from spikeseg_ros.evaluation.offline import journal
 from spikeseg_ros.evaluation.offline.checkpoint import Progress, check_identity, resume_point
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.finish import finish
-from spikeseg_ros.evaluation.offline.replay import Replay
 from spikeseg_ros.evaluation.offline.scores import Scores, content_hash
+from spikeseg_ros.evaluation.offline.sources import REPLAYS, kind_for
 from spikeseg_ros.evaluation.offline.tables import FORMAT, read_summary
 from spikeseg_ros.evaluation.offline.windows import finished, from_bytes, to_bytes
 from spikeseg_ros.evaluation.truth import TruthError
 from spikeseg_ros.perception.config import from_flat
-from spikeseg_ros.perception.inputs import accepted
 from spikeseg_ros.perception.pipeline import Pipeline
 from spikeseg_ros.perception.registry import create
 from spikeseg_ros.perception.segmenter import EVENTS
@@ -36,6 +35,7 @@ from spikeseg_ros.perception.segmenter import EVENTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from spikeseg_ros.evaluation.offline.replay import Replay
     from spikeseg_ros.perception.config import PerceptionConfig
     from spikeseg_ros.perception.segmenter import Segmenter
 
@@ -54,7 +54,7 @@ class Unit:
         bag: The recording.
         name: Its name in the results.
         output: Folder of its files.
-        topic: Topic of its events; empty = the one with most messages.
+        topic: Topic of its events or images; empty = the one with most messages.
         config: Options of the perception by dotted name.
         truth: File of its ground truth; empty = none.
         truth_kind: Kind of the ground truth.
@@ -114,22 +114,16 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')
     begin = time.monotonic()
     folder, config = Path(unit.output), from_flat(unit.config)
-    replay = Replay(Path(unit.bag), unit.topic, config, progress)
     identity = _identity(unit, config)
     summary = read_summary(folder) if unit.resume else None
     if summary is not None:
+        kind = REPLAYS[summary.get('input', EVENTS)]
+        replay = kind(Path(unit.bag), unit.topic, config, progress)
         return _taken_over(unit, summary, replay, identity)
-    scores = Scores(unit.truth, unit.truth_kind) if unit.truth else None
-    if scores is not None:
-        scores.check_size(Replay(replay.path, unit.topic, config))
     segmenter = factory(config)
-    if EVENTS not in accepted(segmenter):
-        msg = (
-            f'These weights of {config.model} take camera images, recordings are evaluated by '
-            'their events; choose weights for events, or judge the network on labelled images '
-            'with `spikeseg evaluate segmentation`.'
-        )
-        raise EvaluationError(msg)
+    kind = REPLAYS[kind_for(segmenter)]
+    replay = kind(Path(unit.bag), unit.topic, config, progress)
+    scores = _scores(unit, kind(Path(unit.bag), unit.topic, config)) if unit.truth else None
     _limit_threads(config.threads)
     fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +136,7 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
                     writer.append(journal.HEADER, json.dumps(identity).encode())
                 _segment(replay, Pipeline(segmenter, _NoSource()), path, state, writer)
         if not state.windows:
-            raise EvaluationError(_nothing(unit, state))
+            raise EvaluationError(_nothing(unit, state, replay))
     except (ValueError, OSError):
         if not state.windows:
             path.unlink(missing_ok=True)
@@ -159,8 +153,29 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
         problem = f'{err} The results of {unit.bag!r} are kept without metrics.'
         finish(folder, identity, replay, segmenter, state, clock)
     path.unlink()
-    outcome = _outcome(unit, state.windows, state.facts.damaged, state.failed, state.last_error)
+    outcome = _outcome(
+        unit, replay.word, state.windows, state.facts.damaged, state.failed, state.last_error
+    )
     return replace(outcome, error=' '.join((outcome.error + ' ' + problem).split()))
+
+
+def _scores(unit: Unit, replay: Replay) -> Scores:
+    """Return the comparison with the ground truth.
+
+    Raises:
+        TruthError: It cannot be read, or is about another sensor.
+        EvaluationError: It cannot be compared with images.
+    """
+    if replay.kind != EVENTS:
+        msg = (
+            f'--truth is compared event by event, and the weights for {unit.bag!r} take camera '
+            'images; judge them on labelled images with `spikeseg evaluate segmentation`, or '
+            'leave --truth out.'
+        )
+        raise EvaluationError(msg)
+    scores = Scores(unit.truth, unit.truth_kind)
+    scores.check_size(replay)
+    return scores
 
 
 class _NoSource:
@@ -262,27 +277,31 @@ def _taken_over(
         )
         raise EvaluationError(msg)
     damaged = summary['bag']['damaged']
-    return _outcome(unit, summary['windows'], damaged, summary['errors'], 'see summary.json')
+    windows, failed = summary['windows'], summary['errors']
+    return _outcome(unit, replay.word, windows, damaged, failed, 'see summary.json')
 
 
-def _outcome(unit: Unit, windows: int, damaged: str, failed: int, last_error: str) -> Outcome:
+def _outcome(
+    unit: Unit, word: str, windows: int, damaged: str, failed: int, last_error: str
+) -> Outcome:
     """Return how a unit that left files has ended."""
     error = ''
     if damaged:
-        error = f'{unit.bag!r} is not whole, {windows} windows are in {unit.output!r}: {damaged}'
+        error = f'{unit.bag!r} is not whole, {windows} {word}s are in {unit.output!r}: {damaged}'
     elif failed:
-        error = f'{failed} windows of {unit.bag!r} failed and were left out: {last_error}'
+        error = f'{failed} {word}s of {unit.bag!r} failed and were left out: {last_error}'
     return Outcome(unit.name, windows, ' '.join(error.split()))
 
 
-def _nothing(unit: Unit, state: Progress) -> str:
-    """Say why a recording gave no windows."""
+def _nothing(unit: Unit, state: Progress, replay: Replay) -> str:
+    """Say why a recording gave no windows or images."""
     topic, damaged = state.facts.topic, state.facts.damaged
     if state.failed:
-        return f'Every window of {unit.bag!r} failed; the last error was {state.last_error}'
+        return f'Every {replay.word} of {unit.bag!r} failed; the last error was {state.last_error}'
     if damaged:
-        return f'{unit.bag!r} has no window that can be read on {topic!r}: {damaged}'
-    return f'Topic {topic!r} of {unit.bag!r} holds no events; choose another one with --topic.'
+        return f'{unit.bag!r} has no {replay.word} that can be read on {topic!r}: {damaged}'
+    found = f'Topic {topic!r} of {unit.bag!r} holds no {replay.kind}'
+    return f'{found}; choose another one with --topic.'
 
 
 def _identity(unit: Unit, config: PerceptionConfig) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One finished window as it stands in the journal, and the result it was made of."""
+"""One finished window or image as it stands in the journal, and what it was made of."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from spikeseg_ros.algorithms import BoundingBox
 from spikeseg_ros.perception.result import Result, SegmentedObject
 
 if TYPE_CHECKING:
+    from spikeseg_ros.evaluation.offline.image_replay import RecordedImage
     from spikeseg_ros.events.types import EventWindow
     from spikeseg_ros.perception.pipeline import Tick
+
+    Frame = EventWindow | RecordedImage
 
 # The class layer is conv3 in the network and the class layer in every table.
 LAYERS = {'conv3': 'class'}
@@ -24,16 +27,17 @@ LAYERS = {'conv3': 'class'}
 
 @dataclass(frozen=True)
 class FinishedWindow:
-    """A window that was segmented, with everything the files of a run need of it.
+    """A window or image that was segmented, with everything the files of a run need of it.
 
     Attributes:
         result: Its result, without instances.
         index: Number of the window within the run, from 0.
-        t_start: First nanosecond in sensor time.
-        t_end: First nanosecond behind it in sensor time.
+        t_start: First nanosecond in sensor time; the stamp of an image.
+        t_end: First nanosecond behind it in sensor time; the stamp of an image.
         on_events: ON events.
         n_instances: Instances found.
         seconds: Wall-clock seconds by stage, 'total' included; not reproducible.
+        time: Time of its messages [ns]: end of the window, or when the image was recorded.
     """
 
     result: Result
@@ -43,6 +47,7 @@ class FinishedWindow:
     on_events: int
     n_instances: int
     seconds: dict[str, float]
+    time: int
 
     @property
     def spikes(self) -> dict[str, int]:
@@ -50,8 +55,8 @@ class FinishedWindow:
         found = self.result.spikes.items()
         return {LAYERS.get(name, name): n for name, n in found if name != 'dropped'}
 
-    def matches(self, frame: EventWindow) -> bool:
-        """Return whether a window read again is this one."""
+    def matches(self, frame: Frame) -> bool:
+        """Return whether a window or image read again is this one."""
         return (self.t_start, self.t_end, self.result.stamp, self.result.n_events) == (
             frame.t_start,
             frame.t_end,
@@ -60,7 +65,7 @@ class FinishedWindow:
         )
 
 
-def finished(tick: Tick[EventWindow], index: int) -> FinishedWindow:
+def finished(tick: Tick[Frame], index: int) -> FinishedWindow:
     """Return what is kept of a tick."""
     frame, result = tick.frame, tick.result
     return FinishedWindow(
@@ -71,6 +76,7 @@ def finished(tick: Tick[EventWindow], index: int) -> FinishedWindow:
         int(np.count_nonzero(frame.events.p)),
         len(result.instances),
         {**result.timings, 'total': (tick.finished - tick.started) / 1e9},
+        getattr(frame, 'time', frame.stamp),
     )
 
 
@@ -84,6 +90,7 @@ def to_bytes(window: FinishedWindow) -> bytes:
         'on_events': window.on_events,
         'n_instances': window.n_instances,
         'seconds': window.seconds,
+        'time': window.time,
         'stamp': result.stamp,
         'duration': result.duration,
         'frame_id': result.frame_id,
@@ -132,6 +139,7 @@ def from_bytes(body: bytes) -> FinishedWindow:
         tree['on_events'],
         tree['n_instances'],
         tree['seconds'],
+        tree['time'],
     )
 
 

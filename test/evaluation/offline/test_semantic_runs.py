@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs with segmentation networks: event networks are evaluated, those for images refused."""
+"""Runs with segmentation networks for events; those for images need a recording that has some."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def test_a_class_mask_survives_the_journal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.class_ids, result.class_ids)
 
 
-def test_networks_for_images_are_refused_with_the_other_command(tmp_path: Path) -> None:
+def test_networks_for_images_want_an_image_topic(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', random_events(), [])
     outcome = run_unit(unit(bag, tmp_path / 'run', config=options(tmp_path, events=False)))
-    assert 'spikeseg evaluate segmentation' in outcome.error
+    assert 'no image topic' in outcome.error
+    assert '/event_camera/events' in outcome.error
     assert not (tmp_path / 'run').exists()
