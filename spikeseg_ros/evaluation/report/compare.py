@@ -92,13 +92,16 @@ def terminal(pair: Pair, names: tuple[str, str]) -> str:
 def render(pairs: Sequence[Pair], names: tuple[str, str]) -> str:
     """Return the page that compares runs."""
     first = pairs[0]
+    word = first.first.word
     sections = [_configuration(first)]
     if len(pairs) == 1:
         sections += [
             Section('numbers', 'Numbers', _numbers(first)),
             Section('time', 'Over time', _over_time(first)),
             Section('latency', 'Latency', _latency(first)),
-            Section('windows', 'Windows that differ most', _windows(first, PICTURES)),
+            Section(
+                'windows', f'{word.capitalize()}s that differ most', _windows(first, PICTURES)
+            ),
         ]
     else:
         for place, pair in enumerate(pairs, start=1):
@@ -113,7 +116,7 @@ def render(pairs: Sequence[Pair], names: tuple[str, str]) -> str:
 
 def _verdict(pairs: Sequence[Pair]) -> str:
     """Return how far the runs agree, in a sentence or two."""
-    shared = sum(len(pair.rows) for pair in pairs)
+    shared, word = sum(len(pair.rows) for pair in pairs), pairs[0].first.word
     if not shared:
         return 'Their windows are cut differently, so only totals are compared.'
     known = [pair.agreements for pair in pairs if pair.agreements is not None]
@@ -121,10 +124,10 @@ def _verdict(pairs: Sequence[Pair]) -> str:
         return 'Not every run holds its objects.json, so their objects are not compared.'
     differing = sum(len(pair.by_difference()) for pair in pairs)
     if not differing:
-        return f'Both found the same objects in all {plural(shared, "window")}.'
+        return f'Both found the same objects in all {plural(shared, word)}.'
     mean = sum(float(values.sum()) for values in known) / shared
     return (
-        f'Their objects differ in {number(differing)} of {plural(shared, "shared window")}; '
+        f'Their objects differ in {number(differing)} of {plural(shared, f"shared {word}")}; '
         f'the mean agreement is {mean:.0%}.'
     )
 
@@ -183,7 +186,7 @@ def _over_time(pair: Pair) -> Markup:
         return paragraph('windows.csv is missing or empty in one of the runs.', 'note')
     parts: list[object] = []
     for column, title, top in (
-        ('objects', 'Objects per window', None),
+        ('objects', f'Objects per {pair.first.word}', None),
         ('mean_iou', 'Mean IoU with the ground truth', 1.0),
         ('instances', 'Instances per window', None),
     ):
@@ -209,7 +212,7 @@ def _latency(pair: Pair) -> Markup:
     common = [name for name in stages[0] if name in stages[1]]
     if not common:
         return paragraph('timing.csv is missing in one of the runs.', 'note')
-    text = 'Medians over windows; wall-clock time, comparable only on one machine.'
+    text = f'Medians over {pair.first.word}s; wall-clock time, comparable only on one machine.'
     values = {name: (stages[0][name], stages[1][name]) for name in common}
     return drawn(text, plots_paired.stages, values)
 
@@ -218,11 +221,11 @@ def _windows(pair: Pair, count: int) -> Markup:
     """Return the windows that differ most, A beside B."""
     chosen = pair.by_difference()[:count]
     if not len(pair.rows):
-        return paragraph('There are no shared windows.', 'note')
+        return paragraph(f'There are no shared {pair.first.word}s.', 'note')
     if pair.agreements is None:
         return paragraph('A run lacks its objects.json.', 'note')
     if not chosen:
-        return paragraph('No shared window differs.', 'note')
+        return paragraph(f'No shared {pair.first.word} differs.', 'note')
     runs = (pair.first, pair.second)
     indices = [
         [int(run.windows['index'][row]) for row in pair.rows[chosen, side]]
@@ -241,14 +244,14 @@ def _windows(pair: Pair, count: int) -> Markup:
             figures += f'<figure>{look}<figcaption>{text}</figcaption></figure>'
         parts.append(Markup(f'<div class="sides">{figures}</div>'))
         if not whole:
-            text = 'Drawn from the masks alone: a run holds no picture of this window.'
+            text = 'Drawn from the masks alone: a run holds no picture of this one.'
             parts.append(paragraph(text, 'note'))
     return join(parts)
 
 
 def _pictures(run: Run, indices: Sequence[int]) -> dict[int, Markup]:
     """Return the pictures of windows that a run holds, by index."""
-    found = {index: picture(run.overlays[index]) for index in indices if index in run.overlays}
+    found = {index: picture(run, index) for index in indices if index in run.overlays}
     return found | recorded(run, set(indices) - set(found))
 
 
@@ -257,4 +260,4 @@ def _drawn(run: Run, index: int) -> Markup:
     annotations = objects_by_window(run).get(index, [])
     width, height = int(run.get('bag.width') or 0), int(run.get('bag.height') or 0)
     data = draw_masks(annotations, width, height, run.path / 'objects.json')
-    return image(data, 'png', width, height, f'Objects of window {index}')
+    return image(data, 'png', width, height, f'Objects of {run.word} {index}')

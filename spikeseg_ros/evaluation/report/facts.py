@@ -146,24 +146,24 @@ def energy_by_window(run: Run) -> NDArray[np.float64] | None:
 
 def speed(run: Run) -> float | None:
     """Return recorded time / time spent on its windows; above 1 is faster than real time."""
-    total, durations = run.stages.get('total'), run.column('duration_ns')
-    if total is None or durations is None or total.size != durations.size:
+    total, covered = run.stages.get('total'), run.covered_seconds
+    if total is None or covered is None or total.size != run.n_windows:
         return None
     spent = float(np.nansum(total))
-    return float(durations.sum()) / 1e9 / spent if spent > 0 else None
+    return covered / spent if spent > 0 else None
 
 
 def sentence(run: Run) -> str:
     """Return the run in one sentence."""
     filled, tracks = run.get('windows_with_objects'), run.get('tracks')
-    text = f'{plural(run.n_windows, "window")}'
+    text = f'{plural(run.n_windows, run.word)}'
     if length := run.recorded_seconds:
         text = f'In {seconds(length)} of recording ({text})'
     else:
         text = f'In {text}'
     text += f' {run.get("model", str) or "the model"} found objects'
     if filled is not None:
-        text += f' in {plural(int(filled), "window")}'
+        text += f' in {plural(int(filled), run.word)}'
     if tracks is not None:
         text += f' and followed {plural(int(tracks), "track")}'
     factor = speed(run)
@@ -176,17 +176,19 @@ def headline(run: Run) -> list[tuple[str, str, str]]:
     """Return the large numbers of the head: label, value, what it means."""
     tiles = []
     length = run.window_seconds()
-    about = f'of {seconds(length)} each' if length else ''
-    tiles.append(('Windows', number(run.n_windows), about))
+    about = f'{"one every" if run.of_images else "of"} {seconds(length)}' if length else ''
+    if about and not run.of_images:
+        about += ' each'
+    tiles.append((f'{run.word.capitalize()}s', number(run.n_windows), about))
     events, recorded = run.get('bag.events'), run.recorded_seconds
-    if events is not None:
+    if events is not None and not run.of_images:
         rate = f'{short(events / recorded)} events/s on average' if recorded else ''
         tiles.append(('Events', short(events), rate))
     objects, filled = run.get('objects'), run.get('windows_with_objects')
     if objects is not None:
         about = ''
         if filled is not None and run.n_windows:
-            about = f'in {filled / run.n_windows:.0%} of the windows'
+            about = f'in {filled / run.n_windows:.0%} of the {run.word}s'
         tiles.append(('Objects', number(objects), about))
     inside, spread = run.get('events_in_objects'), run.get('events_per_window.mean')
     if run.get('tracks') is not None:
@@ -196,7 +198,7 @@ def headline(run: Run) -> list[tuple[str, str, str]]:
         tiles.append(('Tracks', number(run.get('tracks')), about))
     factor = speed(run)
     if factor:
-        late = f'p99 {seconds(float(np.nanpercentile(run.stages["total"], 99)))} per window'
+        late = f'p99 {seconds(float(np.nanpercentile(run.stages["total"], 99)))} per {run.word}'
         tiles.append(('Real time', f'{number(factor, 2)}\u00d7', late))
     mean = run.get('energy.picojoule_per_window')
     if mean is not None:

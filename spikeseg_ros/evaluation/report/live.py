@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 _NUMBER = (int, float)
 
 
+def _same(run: Run) -> str:
+    """Return what makes the results of two windows or images the same."""
+    if run.of_images:
+        return (
+            'Same objects as offline, of the images in both runs. With semantic.streaming an '
+            'image also depends on those before it, so on dropped ones.'
+        )
+    return (
+        'Same events and same objects as offline, of the windows in both runs. With '
+        'objects.memory a window also depends on those before it, so on shed ones.'
+    )
+
+
 def live(run: Run) -> Section | None:
     """Return latency, losses and agreement of the live run; None where there was none.
 
@@ -33,37 +46,52 @@ def live(run: Run) -> Section | None:
         value = get(f'latency.{name}_ms')
         return seconds(value / 1e3) if value is not None else NONE
 
+    word = run.word
     windows, matched, shed = get('windows'), get('matched'), get('shed_windows')
     identical, iou = get('identical'), get('event_iou')
     rows = (
         (
             'Latency, median',
             milliseconds('p50'),
-            'From the arrival of events to their published objects; of the last 512 windows.',
+            f'From the arrival of {"an image" if run.of_images else "events"} to the published '
+            f'objects; of the last 512 {word}s.',
         ),
-        ('Latency, p99', milliseconds('p99'), 'One window in a hundred took longer.'),
-        ('Windows of the recording', number(windows), ''),
-        ('Windows published', number(get('live_windows')), 'The silence behind it included.'),
-        ('Windows that are in both runs', number(matched), 'By their time stamps.'),
-        ('Windows shed', number(shed), 'Left out by the node to keep up.'),
-        ('Packets dropped', number(get('dropped_packets')), 'Left out by the node to keep up.'),
-        ('Packets lost', number(get('lost_packets')), 'Never arrived at the node.'),
+        ('Latency, p99', milliseconds('p99'), f'One {word} in a hundred took longer.'),
+        (f'{word.capitalize()}s of the recording', number(windows), ''),
         (
-            'Windows with the same result',
+            f'{word.capitalize()}s published',
+            number(get('live_windows')),
+            '' if run.of_images else 'The silence behind it included.',
+        ),
+        (f'{word.capitalize()}s that are in both runs', number(matched), 'By their time stamps.'),
+        (f'{word.capitalize()}s shed', number(shed), 'Left out by the node to keep up.'),
+        (
+            f'{"Images" if run.of_images else "Packets"} dropped',
+            number(get('dropped_packets')),
+            'Left out by the node to keep up.',
+        ),
+        (
+            f'{"Images" if run.of_images else "Packets"} lost',
+            NONE if run.of_images else number(get('lost_packets')),
+            'Images carry no number by which the node could know.'
+            if run.of_images
+            else 'Never arrived at the node.',
+        ),
+        (
+            f'{word.capitalize()}s with the same result',
             f'{identical:.1%}' if identical is not None else NONE,
-            'Same events and same objects as offline, of the windows in both runs. With '
-            'objects.memory a window also depends on those before it, so on shed ones.',
+            _same(run),
         ),
         (
             'IoU of the object pixels',
             f'{iou:.3f}' if iou is not None else NONE,
-            'Mean over windows in both runs with objects.',
+            f'Mean over {word}s in both runs with objects.',
         ),
     )
     text = 'The recording was also played through the live node at its own speed.'
     lost = []
     if windows and matched is not None and matched < windows:
-        missing = plural(int(windows - matched), 'window')
+        missing = plural(int(windows - matched), word)
         lost.append(f'{missing} of the recording did not come out of the live node.')
     body = join((paragraph(text), warning(lost), table(('', 'Live', 'Meaning'), rows, (1,))))
     return Section('live', 'Live run', body)

@@ -183,14 +183,20 @@ def numbers(pair: Pair) -> list[Row]:
         some = next(item for item in items if item is not None)
         values = [item.value if item else None for item in items]
         rows.append(Row(some.title, values[0], values[1], _metric, some.more_is_better))
-    counts = (
-        ('Windows', 'windows'),
-        ('Windows with objects', 'windows_with_objects'),
+    word = one.word
+    counts = [
+        (f'{word.capitalize()}s', 'windows'),
+        (f'{word.capitalize()}s with objects', 'windows_with_objects'),
         ('Objects', 'objects'),
         ('Tracks', 'tracks'),
-        ('Events in objects', 'events_in_objects'),
-    )
+    ]
+    counts += [] if one.of_images else [('Events in objects', 'events_in_objects')]
     rows += [Row(title, one.get(name), other.get(name), number) for title, name in counts]
+    shares = [run.get('classes', dict) or {} for run in (one, other)]
+    for name in [*shares[0], *(name for name in shares[1] if name not in shares[0])]:
+        parts = [share.get(name) for share in shares]
+        values = [value if isinstance(value, (int, float)) else None for value in parts]
+        rows.append(Row(f'Share of {clean(name, 30)}', values[0], values[1], _metric))
     layers = [run.get('spikes_per_window', dict) or {} for run in (one, other)]
     for name in [*layers[0], *(name for name in layers[1] if name not in layers[0])]:
         spikes = [layer.get(name) for layer in layers]
@@ -202,7 +208,7 @@ def numbers(pair: Pair) -> list[Row]:
     for share in (50, 99):
         values = [_percentile(run, share) for run in (one, other)]
         rows.append(
-            Row(f'Time per window, p{share}', values[0], values[1], seconds, False, _NOISE)
+            Row(f'Time per {word}, p{share}', values[0], values[1], seconds, False, _NOISE)
         )
     return [row for row in rows if row.first is not None or row.second is not None]
 

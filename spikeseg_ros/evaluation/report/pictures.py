@@ -19,7 +19,6 @@ from spikeseg_ros.evaluation.report.tracks import objects_by_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
     from spikeseg_ros.evaluation.report.run import Run
 
@@ -27,7 +26,7 @@ PNG_BYTES = 160_000
 PICTURES_TOPIC = '/spikeseg/overlay/compressed'
 MAX_PICTURES = 12
 MAX_WIDTH = 720
-_BEST, _WORST, _BUSY, _OTHER = 'Best windows', 'Worst windows', 'Busiest windows', 'Other windows'
+_BEST, _WORST, _BUSY, _OTHER = 'Best', 'Worst', 'Busiest', 'Other'
 _ORDER = (_BEST, _WORST, _BUSY, _OTHER)
 _RANKED = 3
 
@@ -49,11 +48,14 @@ def gallery(run: Run) -> Markup:
         if not chosen:
             continue
         figures = [
-            f'<figure>{picture(run.overlays[index])}<figcaption>{caption(run, index)}'
+            f'<figure>{picture(run, index)}<figcaption>{caption(run, index)}'
             f'<br>{html(about[index][2])}</figcaption></figure>'
             for _rank, index in chosen
         ]
-        parts += [heading(group), Markup(f'<div class="pictures">{"".join(figures)}</div>')]
+        parts += [
+            heading(f'{group} {run.word}s'),
+            Markup(f'<div class="pictures">{"".join(figures)}</div>'),
+        ]
     return join(parts)
 
 
@@ -77,8 +79,8 @@ def window_scores(run: Run) -> tuple[str, str, dict[int, float]]:
         if known:
             found[index] = float(np.mean(known))
     text = (
-        'There is no ground truth: windows are judged by the mean score of their objects, which '
-        'says how sure the network is and not whether it is right.'
+        f'There is no ground truth: {run.word}s are judged by the mean score of their objects, '
+        'which says how sure the network is and not whether it is right.'
     )
     return 'mean score', text, found
 
@@ -86,34 +88,40 @@ def window_scores(run: Run) -> tuple[str, str, dict[int, float]]:
 def caption(run: Run, index: int) -> Markup:
     """Return the facts of a window: number, time, events, objects."""
     indices, times = run.column('index'), run.times()
-    facts = [f'<b>Window {index}</b>']
+    facts = [f'<b>{run.word.capitalize()} {index}</b>']
     rows = np.flatnonzero(indices == index) if indices is not None else np.zeros(0, np.int64)
     if rows.size:
         row = int(rows[0])
         if times.size:
             end = float(times[row]) + float(run.windows['duration_ns'][row]) / 2e9
-            facts.append(str(html(f'until {seconds(end)}')))
+            facts.append(str(html(f'{"at" if run.of_images else "until"} {seconds(end)}')))
         for name, word in (('events', 'event'), ('objects', 'object')):
             values = run.column(name)
-            if values is not None:
+            if values is not None and not (run.of_images and name == 'events'):
                 count = int(values[row])
                 text = plural(count, word) if name == 'objects' else f'{short(count)} events'
                 facts.append(str(html(text)))
     return Markup(', '.join(facts))
 
 
-def picture(path: Path) -> Markup:
-    """Return a picture file as <img> with its bytes.
+def picture(run: Run, index: int) -> Markup:
+    """Return the picture file of a window as <img> with its bytes.
 
     Raises:
         ReportError: It cannot be read.
     """
+    path = run.overlays[index]
     try:
         data = path.read_bytes()
     except OSError as err:
         msg = f'Cannot read the picture {str(path)!r}: {err}; evaluate the recording again.'
         raise ReportError(msg) from None
-    return embed(data, str(path), f'Events and objects of window {int(path.stem)}')
+    return embed(data, str(path), _alt(run, index))
+
+
+def _alt(run: Run, index: int) -> str:
+    """Return what a picture shows, for those who cannot see it."""
+    return f'{"Classes" if run.of_images else "Events"} and objects of {run.word} {index}'
 
 
 def recorded(run: Run, indices: Collection[int]) -> dict[int, Markup]:
@@ -123,6 +131,7 @@ def recorded(run: Run, indices: Collection[int]) -> dict[int, Markup]:
         run: The run.
         indices: Indices of the windows.
     """
+    from spikeseg_ros.perception.wire import to_nanoseconds
     from spikeseg_ros.recordings.bags import BagReader
     from spikeseg_ros.recordings.serialization import deserialize
 
@@ -138,11 +147,11 @@ def recorded(run: Run, indices: Collection[int]) -> dict[int, Markup]:
     found: dict[int, Markup] = {}
     # A broken recording costs the pictures and nothing else: masks are drawn instead.
     with suppress(ValueError, OSError), BagReader(path) as bag:
-        for _topic, kind, time, raw in bag.messages([PICTURES_TOPIC]):
-            index = wanted.get(time)
+        for _topic, kind, _time, raw in bag.messages([PICTURES_TOPIC]):
+            message = deserialize(kind, raw)
+            index = wanted.get(to_nanoseconds(message.header.stamp))
             if index is not None:
-                data = bytes(deserialize(kind, raw).data)
-                found[index] = embed(data, str(path), f'Events and objects of window {index}')
+                found[index] = embed(bytes(message.data), str(path), _alt(run, index))
     return found
 
 
@@ -194,6 +203,8 @@ def _reason(run: Run, index: int, score: str, values: dict[int, float]) -> tuple
         if indices is not None and column is not None:
             table[name] = dict(zip(indices.tolist(), column.tolist(), strict=True))
     counts, found = table.get('events', {}), table.get('objects', {})
+    if run.of_images:
+        return _image_reason(index, found)
     if index in counts and found.get(index) == 0:
         rank = _rank(counts, index, lambda key: found.get(key) == 0)
         text = f'{_ordinal(rank, "most")} events without any object: something may be missed.'
@@ -207,6 +218,15 @@ def _reason(run: Run, index: int, score: str, values: dict[int, float]) -> tuple
         rank = _rank(counts, index)
         return _OTHER, rank, f'An ordinary window: place {rank} of {len(counts)} by events.'
     return _OTHER, index, ''
+
+
+def _image_reason(index: int, objects: dict[int, float]) -> tuple[str, int, str]:
+    """Return why the picture of an image is shown that is neither among the best nor the worst."""
+    if objects.get(index) == 0:
+        return _WORST, 10, 'No object was found: something may be missed.'
+    if index in objects and (rank := _rank(objects, index)) <= _RANKED:
+        return _BUSY, rank, f'{_ordinal(rank, "most")} objects of all images.'
+    return _OTHER, index, 'An ordinary image, chosen by its place in the recording.'
 
 
 def _rank(

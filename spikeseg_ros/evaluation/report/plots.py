@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LANES = 40
 SEGMENTS = 1500
+# What the time that there is for a window or an image is called.
+_BUDGETS = {'window': 'window length', 'image': 'time between images'}
 TIME_LABEL = 'Time in the recording [s]'
 
 
@@ -53,11 +55,12 @@ def event_rate(
 def objects_over_time(
     times: NDArray[Any],
     series: Sequence[tuple[str, NDArray[Any]]],
+    word: str,
     width: float,
 ) -> str:
-    """Draw numbers of objects per window over time."""
+    """Draw numbers of objects per window (or whatever the word says) over time."""
     ticker = matplotlib('matplotlib.ticker')
-    plot = Plot('objects', width, 1.8, 'Objects per window', legend=True)
+    plot = Plot('objects', width, 1.8, f'Objects per {word}', legend=True)
     for number, (label, values) in enumerate(series):
         color = (ACCENTS[0], ACCENTS[1], MUTED)[number % 3]
         curve(plot, times, values, color, label, drawstyle='steps-mid')
@@ -67,7 +70,7 @@ def objects_over_time(
     plot.axes.set_ylim(0, None)
     plot.axes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     plot.legend()
-    return _over_time(plot, times, 'Objects per window over time')
+    return _over_time(plot, times, f'Objects per {word} over time')
 
 
 def track_lanes(tracks: Sequence[Track], end: float, width: float) -> str:
@@ -125,11 +128,20 @@ def iou_over_time(times: NDArray[Any], values: NDArray[Any], width: float) -> st
     return _over_time(plot, times, 'Mean IoU with the ground truth over time')
 
 
-def latency_stages(stages: Mapping[str, NDArray[Any]], budget: float | None, width: float) -> str:
-    """Draw the distribution of the seconds of every stage: quartiles, 1 % to 99 %, median."""
+def latency_stages(
+    stages: Mapping[str, NDArray[Any]], budget: float | None, word: str, width: float
+) -> str:
+    """Draw the distribution of the seconds of every stage: quartiles, 1 % to 99 %, median.
+
+    Args:
+        stages: Seconds by stage.
+        budget: Time that there is [s].
+        word: 'window' or 'image'.
+        width: Width of the plot [in].
+    """
     names = list(stages)
     height = 0.9 + 0.27 * max(1, len(names))
-    plot = Plot('stages', width, height, 'Time per window and stage [ms]', left=1.2)
+    plot = Plot('stages', width, height, f'Time per {word} and stage [ms]', left=1.2)
     axes = plot.axes
     for row, name in enumerate(names):
         values = np.maximum(stages[name][np.isfinite(stages[name])] * 1e3, 1e-4)
@@ -143,7 +155,7 @@ def latency_stages(stages: Mapping[str, NDArray[Any]], budget: float | None, wid
     axes.set_xscale('log')
     plain_log(axes)
     if budget:
-        _mark(axes, budget * 1e3, 'window length', 0)
+        _mark(axes, budget * 1e3, _BUDGETS[word], 0)
     axes.set_yticks(range(len(names)), [plain(name, 18) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis='y')
@@ -151,11 +163,11 @@ def latency_stages(stages: Mapping[str, NDArray[Any]], budget: float | None, wid
     return plot.svg('Distribution of the latency of every stage')
 
 
-def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -> str:
-    """Draw how often a window took how long."""
+def latency_histogram(total: NDArray[Any], budget: float | None, word: str, width: float) -> str:
+    """Draw how often a window took how long; arguments as latency_stages."""
     ticker = matplotlib('matplotlib.ticker')
     values = total[np.isfinite(total)] * 1e3
-    plot = Plot('latency', width, 2.25, 'Windows by total time [ms]')
+    plot = Plot('latency', width, 2.25, f'{word.capitalize()}s by total time [ms]')
     top = 1.0
     if values.size:
         median, late = np.percentile(values, (50, 97))
@@ -170,7 +182,7 @@ def latency_histogram(total: NDArray[Any], budget: float | None, width: float) -
     if values.size:
         shown = [(float(np.percentile(values, share)), f'p{share}') for share in (50, 99)]
     if budget and budget * 1e3 <= top * 1.6:
-        shown.append((budget * 1e3, 'window length'))
+        shown.append((budget * 1e3, _BUDGETS[word]))
         plot.axes.set_xlim(0, max(top, budget * 1e3 * 1.3))
     for row, (place, label) in enumerate(sorted(shown)):
         if place <= plot.axes.get_xlim()[1]:

@@ -76,6 +76,16 @@ class Run:
         return self.windows.get(name)
 
     @property
+    def of_images(self) -> bool:
+        """Whether the network saw camera images: then a window is an image, without length."""
+        return bool(self.get('input', str) == 'images')
+
+    @property
+    def word(self) -> str:
+        """What a window is called."""
+        return 'image' if self.of_images else 'window'
+
+    @property
     def n_windows(self) -> int:
         """Number of windows in windows.csv, or as the summary states it."""
         if self.windows:
@@ -88,7 +98,14 @@ class Run:
         first, last = self.get('bag.t_first_ns'), self.get('bag.t_last_ns')
         if first is not None and last is not None and last > first:
             return float((int(last) - int(first)) / 1e9)
-        durations = self.column('duration_ns')
+        return self.covered_seconds
+
+    @property
+    def covered_seconds(self) -> float | None:
+        """Time that the windows cover [s]; an image covers the time to the next one."""
+        durations, length = self.column('duration_ns'), self.window_seconds()
+        if self.of_images:
+            return self.n_windows * length if length is not None else None
         return float(durations.sum() / 1e9) if durations is not None and durations.size else None
 
     def times(self) -> NDArray[np.float64]:
@@ -96,16 +113,37 @@ class Run:
         stamps, durations = self.column('stamp_ns'), self.column('duration_ns')
         if stamps is None or durations is None or not stamps.size:
             return np.zeros(0)
+        if self.of_images:
+            return onward(stamps)
         begins = stamps - durations
         middle: NDArray[np.float64] = (begins - begins.min() + durations // 2) / 1e9
         return middle
 
     def window_seconds(self) -> float | None:
-        """Return the median length of a window [s]."""
-        durations = self.column('duration_ns')
+        """Return the median length of a window, or time from image to image [s]."""
+        durations, stamps = self.column('duration_ns'), self.column('stamp_ns')
+        if self.of_images:
+            return interval(stamps) if stamps is not None else None
         if durations is None or not durations.size:
             return None
         return float(np.median(durations)) / 1e9
+
+
+def interval(stamps: NDArray[Any]) -> float | None:
+    """Return the median time from image to image [s]; None where there is but one."""
+    steps = np.diff(stamps)
+    steps = steps[steps > 0]
+    return float(np.median(steps)) / 1e9 if steps.size else None
+
+
+def onward(stamps: NDArray[Any]) -> NDArray[np.float64]:
+    """Return stamps of images [ns] as seconds since the first one.
+
+    Where the stamps run backwards, as in a recording that was looped, time goes on by one image.
+    """
+    steps = np.diff(stamps) / 1e9
+    steps[steps < 0] = interval(stamps) or 0.0
+    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def lookup(tree: Mapping[str, Any], dotted: str, kind: type | tuple[type, ...], path: Path) -> Any:

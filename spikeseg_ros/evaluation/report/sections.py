@@ -28,9 +28,9 @@ from spikeseg_ros.images.colors import track_color
 
 if TYPE_CHECKING:
     from spikeseg_ros.evaluation.report.run import Run
-    from spikeseg_ros.evaluation.report.tracks import Track
 
 MAX_TRACK_ROWS = 100
+_EVENTS_CELL = 6
 LAYER_NAMES = {'class': 'class layer'}
 _CONSTANTS = {
     'accumulate_pj': 'Energy of one accumulation [pJ]',
@@ -60,7 +60,7 @@ def over_time(run: Run) -> Section:
     lengths = np.maximum(run.windows['duration_ns'], 1) / 1e9
     parts: list[object] = [paragraph(NO_PLOTS, 'note')] if not has_plots() else []
     events, on_events = run.column('events'), run.column('on_events')
-    if events is not None:
+    if events is not None and not run.of_images:
         rates = events / lengths
         on_rates = on_events / lengths if on_events is not None else None
         text = (
@@ -71,8 +71,8 @@ def over_time(run: Run) -> Section:
     known = (('found', 'objects'), ('in the ground truth', 'true_objects'), ('tracked', 'tracks'))
     series = [(label, run.windows[name]) for label, name in known if name in run.windows]
     if series:
-        parts.append(drawn('', plots.objects_over_time, times, series))
-    parts.append(_lanes(tracks(run), float((times + lengths / 2).max())))
+        parts.append(drawn('', plots.objects_over_time, times, series, run.word))
+    parts.append(_lanes(run, float((times + lengths / 2).max())))
     ious = run.column('mean_iou')
     if ious is not None and np.isfinite(ious).any():
         text = 'Mean IoU of the true objects of a window, counted on events.'
@@ -100,10 +100,12 @@ def _dropped(run: Run) -> str:
     )
 
 
-def _lanes(found: list[Track], end: float) -> Markup:
+def _lanes(run: Run, end: float) -> Markup:
     """Return the lanes of the tracks."""
+    found = tracks(run)
     if not found:
-        return paragraph('No object was seen in enough windows to become a track.', 'note')
+        text = f'No object was seen in enough {run.word}s to become a track.'
+        return paragraph(text, 'note')
     text = 'A lane is filled while its track was seen; the thin line spans the time between.'
     if len(found) > plots.LANES:
         text += f' The {plots.LANES} longest of {len(found)} tracks are shown.'
@@ -127,20 +129,21 @@ def latency(run: Run) -> Section:
             cells = (float(known.mean()), *spread)
             rows.append((name, *(seconds(value) for value in cells)))
     text = (
-        'Bars span the middle half of the windows, lines 1 % to 99 %, points mark the median. '
-        'Wall-clock time of this machine: it differs from run to run.'
+        f'Bars span the middle half of the {run.word}s, lines 1 % to 99 %, points mark the '
+        'median. Wall-clock time of this machine: it differs from run to run.'
     )
-    figures = [drawn(text, plots.latency_stages, stages, budget)]
+    figures = [drawn(text, plots.latency_stages, stages, budget, run.word)]
     if 'total' in stages:
         over = ''
         if budget:
             late = int(np.count_nonzero(stages['total'] > budget))
             share = late / stages['total'].size
+            there = 'between images' if run.of_images else 'they last'
             over = (
-                f'{late} of {stages["total"].size} windows ({share:.1%}) took longer than the '
-                f'{seconds(budget)} they last. The last bar holds all longer ones.'
+                f'{late} of {stages["total"].size} {run.word}s ({share:.1%}) took longer than the '
+                f'{seconds(budget)} {there}. The last bar holds all longer ones.'
             )
-        figures.append(drawn(over, plots.latency_histogram, stages['total'], budget))
+        figures.append(drawn(over, plots.latency_histogram, stages['total'], budget, run.word))
     body = join(
         (
             Markup(f'<div class="pair">{join(_narrow(figure) for figure in figures)}</div>'),
@@ -213,11 +216,24 @@ def _energy_shares(run: Run, constants: dict[str, Any]) -> list[tuple[object, ..
 
 def windows(run: Run) -> Section:
     """Return the best and worst windows as pictures."""
-    title = 'Best and worst windows'
+    title = f'Best and worst {run.word}s'
     if not run.overlays:
         text = 'The run holds no pictures (overlays/ is missing or empty).'
         return Section('windows', title, paragraph(text, 'note'))
     return Section('windows', title, gallery(run))
+
+
+def classes(run: Run) -> Section | None:
+    """Return which share of the images each class has; None where pixels have no class."""
+    shares = run.get('classes', dict)
+    if not shares:
+        return None
+    known = [(name, value) for name, value in shares.items() if isinstance(value, (int, float))]
+    known.sort(key=lambda item: (-item[1], item[0]))
+    rows = [(name, f'{value:.1%}') for name, value in known]
+    text = 'Share of all pixels of the images, by the class that the network gave them.'
+    body = join((paragraph(text, 'note'), table(('Class', 'Share'), rows, (1,))))
+    return Section('classes', 'Classes', body)
 
 
 def track_table(run: Run) -> Section:
@@ -228,11 +244,11 @@ def track_table(run: Run) -> Section:
         return Section('tracks', title, paragraph(text, 'note'))
     found = tracks(run)
     if not found:
-        text = 'No object was seen in enough windows to become a track.'
+        text = f'No object was seen in enough {run.word}s to become a track.'
         return Section('tracks', title, paragraph(text, 'note'))
     shown = sorted(found, key=lambda item: (-len(item.spans), item.number))[:MAX_TRACK_ROWS]
     rows = [
-        (
+        [
             _chip(item.number),
             item.category,
             seconds(item.first),
@@ -243,17 +259,18 @@ def track_table(run: Run) -> Section:
             number(middle(item.areas)),
             number(middle(item.speeds), 2),
             number(middle(item.scores), 2),
-        )
+        ]
         for item in shown
     ]
-    text = 'Longest first; pixels, speed and score are medians over windows.'
+    text = f'Longest first; pixels, speed and score are medians over {run.word}s.'
     if len(found) > len(shown):
         text += f' The {len(shown)} longest of {len(found)} tracks are listed.'
-    headers = (
-        *('Track', 'Class', 'First seen', 'Last seen', 'Windows', 'Seen', 'Events', 'Pixels'),
-        *('Speed [px/s]', 'Score'),
-    )
-    body = join((paragraph(text, 'note'), table(headers, rows, range(2, 10), full=True)))
+    headers = ['Track', 'Class', 'First seen', 'Last seen', f'{run.word.capitalize()}s', 'Seen']
+    headers += ['Events', 'Pixels', 'Speed [px/s]', 'Score']
+    if run.of_images:
+        for cells in (headers, *rows):
+            del cells[_EVENTS_CELL]
+    body = join((paragraph(text, 'note'), table(headers, rows, range(2, len(headers)), full=True)))
     return Section('tracks', title, body)
 
 

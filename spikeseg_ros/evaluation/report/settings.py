@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 _UNKNOWN = object()
 _FILES = (
     ('summary.json', 'the numbers of the whole run'),
-    ('windows.csv', 'one line per window'),
+    ('windows.csv', 'one line per window or image'),
     ('timing.csv, timing.json', 'seconds by stage; not reproducible'),
     ('objects.json', 'objects and tracks in the form of COCO'),
     ('output/', 'masks and objects as rosbag2 (MCAP), for RViz and Foxglove'),
-    ('overlays/, overlay.gif', 'pictures of windows'),
+    ('overlays/, overlay.gif', 'pictures of what was found'),
 )
 
 
@@ -104,7 +104,8 @@ def reproduce(run: Run) -> Section:
     parts: list[object] = [preformatted(' '.join(words))]
     if changed:
         parts += [paragraph('with this config.yaml:'), preformatted(_yaml(changed))]
-    sums = [('events of the recording', run.get('bag.sha256', str))]
+    read = 'images' if run.of_images else 'events'
+    sums = [(f'{read} of the recording', run.get('bag.sha256', str))]
     sums += [('weights', run.get('weights.sha256', str))]
     sums += [('ground truth', run.get('metrics.truth_sha256', str))]
     rows = [(label, code(value)) for label, value in sums if value]
@@ -145,10 +146,10 @@ def environment(run: Run) -> Section:
         ('Topic', bag.get('topic')),
         ('Type', bag.get('type')),
         ('Encoding', bag.get('encoding')),
-        ('Sensor', size),
+        ('Size' if run.of_images else 'Sensor', size),
         ('Length', seconds(length) if length else None),
         ('Messages', number(bag.get('messages')) if 'messages' in bag else None),
-        ('Events', short(bag.get('events')) if 'events' in bag else None),
+        ('Events', short(bag['events']) if 'events' in bag and not run.of_images else None),
         ('Model', run.get('model', str)),
         ('Weights', run.get('weights.name', str)),
     ]
@@ -187,5 +188,5 @@ def damages(run: Run) -> list[str]:
         found.append(f'The recording is damaged: {clean(damaged)}')
     errors = run.get('errors')
     if errors:
-        found.append(f'{plural(int(errors), "window")} could not be processed and are left out.')
+        found.append(f'{plural(int(errors), run.word)} could not be processed and are left out.')
     return found

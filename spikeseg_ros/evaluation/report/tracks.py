@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikeseg_ros.evaluation.report.run import lookup
+from spikeseg_ros.evaluation.report.run import interval, lookup, onward
 
 if TYPE_CHECKING:
     from spikeseg_ros.evaluation.report.run import Run
@@ -26,7 +26,7 @@ class Track:
         events: Events assigned to it.
         scores: Score by window.
         speeds: Speed by window [px/s].
-        areas: Pixels with events by window.
+        areas: Pixels (of events: pixels with events) by window.
     """
 
     number: int
@@ -97,6 +97,8 @@ def tracks(run: Run) -> list[Track]:
     lengths = {item.get('id'): lookup(item, 'duration_ns', int, path) or 0 for item in images}
     known = [ends[key] - lengths[key] for key in ends if ends[key] is not None]
     begin = min(known, default=0)
+    if run.of_images:
+        begin, ends, lengths = 0, *_intervals(ends)
     names = {
         item.get('id'): str(item.get('name', ''))
         for item in run.objects.get('categories') or ()
@@ -106,10 +108,11 @@ def tracks(run: Run) -> list[Track]:
     for window, items in sorted(objects_by_window(run).items()):
         for item in items:
             track_id = lookup(item, 'track_id', int, path)
-            if not track_id or ends.get(window) is None:
+            stop = ends.get(window)
+            if not track_id or stop is None:
                 continue
             track = found.setdefault(track_id, Track(track_id))
-            end = (ends[window] - begin) / 1e9
+            end = (stop - begin) / 1e9
             track.spans.append((end - lengths[window] / 1e9, end))
             category = lookup(item, 'category_id', int, path)
             track.category = track.category or names.get(category, '')
@@ -120,6 +123,20 @@ def tracks(run: Run) -> list[Track]:
             if len(velocity) == 2 and all(isinstance(part, (int, float)) for part in velocity):
                 track.speeds += _values(math.hypot(*velocity))
     return [found[key] for key in sorted(found)]
+
+
+def _intervals(stamps: dict[Any, int | None]) -> tuple[dict[Any, int], dict[Any, int]]:
+    """Return end and length [ns] of the time that each image stands for, by id.
+
+    Args:
+        stamps: Stamps of the images [ns], by id, in order.
+    """
+    whole = {key: stamp for key, stamp in stamps.items() if stamp is not None}
+    times = np.array(list(whole.values()), np.int64)
+    length = round((interval(times) or 0.0) * 1e9)
+    begins = np.rint(onward(times) * 1e9).astype(np.int64).tolist() if times.size else []
+    ends = {key: begin + length for key, begin in zip(whole, begins, strict=True)}
+    return ends, dict.fromkeys(ends, length)
 
 
 def _values(value: float | None) -> list[float]:

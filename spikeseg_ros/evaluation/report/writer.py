@@ -23,7 +23,15 @@ from spikeseg_ros.evaluation.report.page import (
     warning,
 )
 from spikeseg_ros.evaluation.report.run import load_runs, lookup
-from spikeseg_ros.evaluation.report.text import clean, escape, number, plural, seconds, short
+from spikeseg_ros.evaluation.report.text import (
+    NONE,
+    clean,
+    escape,
+    number,
+    plural,
+    seconds,
+    short,
+)
 from spikeseg_ros.evaluation.report.volumes import volumes
 
 if TYPE_CHECKING:
@@ -65,6 +73,7 @@ def render_run(run: Run) -> str:
     """Return the page of one recording."""
     found = [
         sections.windows(run),
+        sections.classes(run),
         sections.metrics_table(run),
         volumes(run.summary, run.path / 'summary.json'),
         sections.over_time(run),
@@ -90,7 +99,7 @@ def render_run(run: Run) -> str:
 
 
 def _source(run: Run) -> Markup:
-    """Return where the events come from."""
+    """Return where the events or images come from."""
     parts = [code(run.get('bag.topic', str))] if run.get('bag.topic', str) else []
     width, height = run.get('bag.width'), run.get('bag.height')
     if width and height:
@@ -135,7 +144,7 @@ def render_overview(
                 Markup(f'<a href="#bag-{place + 1}">{escape(run.name)}</a>'),
                 seconds(run.recorded_seconds),
                 number(run.n_windows),
-                short(run.get('bag.events')),
+                NONE if run.of_images else short(run.get('bag.events')),
                 number(run.get('objects')),
                 number(run.get('tracks')),
                 f'{number(factor, 2)}\u00d7' if factor else number(None),
@@ -144,7 +153,16 @@ def render_overview(
             )
         )
     titles = [_title(runs, name) for name in names]
-    headers = ('Recording', 'Length', 'Windows', 'Events', 'Objects', 'Tracks', 'Real time')
+    word = runs[0].word if runs else 'window'
+    headers = (
+        'Recording',
+        'Length',
+        f'{word.capitalize()}s',
+        'Events',
+        'Objects',
+        'Tracks',
+        'Real time',
+    )
     table_of_all = table((*headers, *titles, ''), rows, range(1, 7 + len(names)), full=True)
     body = [Section('overview', 'Recordings', table_of_all)]
     body += [judged] if judged is not None else []
@@ -154,7 +172,7 @@ def render_overview(
     whole = sum(run.recorded_seconds or 0.0 for run in runs)
     text = (
         f'{plural(len(runs), "recording")}, {seconds(whole)} in all, '
-        f'{plural(sum(run.n_windows for run in runs), "window")}, '
+        f'{plural(sum(run.n_windows for run in runs), word)}, '
         f'{plural(sum(int(run.get("objects") or 0) for run in runs), "object")}.'
     )
     lost = [f'No results of {clean(name)}: it could not be evaluated.' for name in failed]
@@ -176,7 +194,7 @@ def _bag(place: int, run: Run) -> Section:
         series = [('found', run.windows['objects'])]
         if 'true_objects' in run.windows:
             series.append(('in the ground truth', run.windows['true_objects']))
-        parts.append(sections.drawn('', plots.objects_over_time, times, series))
+        parts.append(sections.drawn('', plots.objects_over_time, times, series, run.word))
     return Section(f'bag-{place}', run.name, join(parts))
 
 
