@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spikeseg_ros.nodes.processes import heard_as
 from spikeseg_ros.perception.image_stream import read_image
 from spikeseg_ros.perception.segmenter import EVENTS, IMAGES
 from spikeseg_ros.recordings.bags import BagReader, BagWriter
@@ -48,7 +49,7 @@ class Played:
         bag: Its path.
         kind: 'events' or 'images'.
         topic: Topic of these.
-        packed: Whether the images are compressed.
+        type: Message type of the topic.
         width: Sensor columns [px].
         height: Sensor rows [px].
         start: Stamp of the first message [ns].
@@ -60,7 +61,7 @@ class Played:
     bag: Path
     kind: str
     topic: str
-    packed: bool
+    type: str
     width: int
     height: int
     start: int
@@ -75,14 +76,13 @@ class Played:
 
     @property
     def heard(self) -> str:
-        """Topic under which nodes find it: that of packed images ends in /compressed."""
-        ending = '/compressed'
-        return self.topic + ending if self.renamed else self.topic
+        """Topic under which nodes find it."""
+        return heard_as(self.topic, self.type)
 
     @property
     def renamed(self) -> bool:
         """Whether the player has to rename the topic."""
-        return self.packed and not self.topic.endswith('/compressed')
+        return self.heard != self.topic
 
     def within(self, results: list[Result]) -> list[Result]:
         """Return the results of windows that lie in the recording, not in the silence after."""
@@ -129,9 +129,8 @@ def opened(bag: Path, topic: str, kind: str, rate: float) -> Played:
             frame = read_image(message, packed=info.type == PACKED_IMAGE)
             height, width = frame.image.shape[:2]
             start = frame.stamp
-        packed = info.type == PACKED_IMAGE
         length = recording.duration
-        return Played(bag, kind, topic, packed, width, height, start, length, rate, info.count)
+        return Played(bag, kind, topic, info.type, width, height, start, length, rate, info.count)
 
 
 def simulate(bag: Path, out: Path, seconds: float) -> GroundTruth:

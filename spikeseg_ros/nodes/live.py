@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 
-from spikeseg_ros.nodes.processes import Graph, own_environment
+from spikeseg_ros.nodes.processes import Graph, heard_as, own_environment
+from spikeseg_ros.recordings.opening import PACKED_IMAGE, RAW_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ class LiveError(ValueError):
 
 def play_live(
     bag: Path,
-    topic: str,
+    topic: tuple[str, str],
     seconds: float,
     config: Mapping[str, Any],
     size: tuple[int, int],
@@ -38,10 +39,10 @@ def play_live(
 
     Args:
         bag: The recording.
-        topic: Topic of its events.
+        topic: Topic of its events or images, and their message type.
         seconds: Its length [s].
         config: Options of the perception by dotted name.
-        size: Columns and rows of the sensor [px].
+        size: Columns and rows of the sensor or camera [px].
         folder: Takes the recorded output and the logs of the nodes.
 
     Returns:
@@ -50,6 +51,11 @@ def play_live(
     Raises:
         LiveError: A node ended early, or did not become ready in time.
     """
+    name, kind = topic
+    heard = heard_as(name, kind)
+    renaming = ('-r', f'{name}:={heard}') if heard != name else ()
+    images = kind in (RAW_IMAGE, PACKED_IMAGE)
+    topics = {'events_topic': '' if images else heard, 'image_topic': heard if images else ''}
     environment = own_environment()
     os.environ.update(environment)
     shutil.rmtree(folder, ignore_errors=True)
@@ -62,19 +68,19 @@ def play_live(
         with Graph(logs.resolve(), environment) as graph:
             recorder = {'bag': str(output.resolve()), 'topics': RECORDED}
             graph.start('recorder_node', recorder, arguments=_SPACE)
-            own = {'events_topic': topic, 'sensor_width': size[0], 'sensor_height': size[1]}
+            own = {**topics, 'sensor_width': size[0], 'sensor_height': size[1]}
             graph.start('perception_node', {**config, **own}, arguments=_SPACE)
             deadline = time.monotonic() + READY_SECONDS
             # The recorder follows a topic as soon as somebody publishes it.
-            while not (watch.count_subscribers(OBJECTS) and watch.count_subscribers(topic)):
+            while not (watch.count_subscribers(OBJECTS) and watch.count_subscribers(heard)):
                 _check(graph, deadline)
                 time.sleep(0.1)
             played = {
                 'bag': str(bag.resolve()),
-                'topics': topic,
+                'topics': name,
                 'wait_for_subscribers_s': 20.0,
             }
-            player = graph.start('player_node', played, finishes=True)
+            player = graph.start('player_node', played, finishes=True, arguments=renaming)
             deadline = time.monotonic() + seconds + 60.0
             while player.process.poll() is None:
                 _check(graph, deadline)

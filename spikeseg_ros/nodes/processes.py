@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spikeseg_ros.recordings.opening import PACKED_IMAGE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -24,6 +26,17 @@ def own_environment() -> dict[str, str]:
     environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randrange(60, 100)))
     return environment
+
+
+def heard_as(topic: str, kind: str) -> str:
+    """Return the name under which nodes find a topic: that of packed images ends in /compressed.
+
+    Args:
+        topic: Topic of a recording.
+        kind: Its message type.
+    """
+    ending = '/compressed'
+    return topic if kind != PACKED_IMAGE or topic.endswith(ending) else topic + ending
 
 
 @dataclass

@@ -19,6 +19,7 @@ from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.pictures import has_gif
 from spikeseg_ros.evaluation.offline.realtime import evaluate_live, require_ros
 from spikeseg_ros.evaluation.offline.scores import require_metrics
+from spikeseg_ros.evaluation.offline.sources import replay_of
 from spikeseg_ros.evaluation.offline.tables import read_summary
 from spikeseg_ros.evaluation.offline.together import write_together
 from spikeseg_ros.evaluation.offline.unit import Unit
@@ -39,20 +40,22 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     known = parser(
         'evaluate bag',
-        'Run the perception on recordings, on recorded time, and keep the result.',
+        'Run the perception on recordings, on recorded time, and keep the result. Networks that '
+        'take events see the windows of the event topic, those that take camera images (mfs_seg '
+        'and spike2former with such weights) see every image of the image topic.',
     )
     known.add_argument('bags', nargs='+', metavar='PATH', help='recording')
     known.add_argument('--output', required=True, metavar='DIR', help='folder of the results')
     known.add_argument('--config', default='', metavar='YAML', help='the file the node takes')
     known.add_argument(
-        '--topic', default='', help='event topic; empty = the one with most messages'
+        '--topic', default='', help='topic of events or images; empty = the one with most messages'
     )
     known.add_argument(
         '--truth',
         action='append',
         default=[],
         metavar='FILE',
-        help='ground truth; once for every recording, in their order',
+        help='ground truth of events; once for every recording, in their order',
     )
     known.add_argument(
         '--truth-kind', choices=('auto', *KINDS), default='auto', help='kind of the ground truth'
@@ -128,10 +131,13 @@ def _play_live(unit: Unit) -> bool:
         text = ' '.join(str(err).split())
         sys.stderr.write(f'spikeseg evaluate bag: live run of {unit.bag!r}: {text}\n')
         return False
+    summary = read_summary(Path(unit.output)) or {}
+    word = replay_of(summary).word
+    messages = 'packets' if word == 'window' else f'{word}s'
     sys.stdout.write(
-        f'{unit.name} live: {found["matched"]} of {found["windows"]} windows, '
-        f'{found["shed_windows"]} shed, {found["dropped_packets"]} packets dropped, '
-        f'{found["identical"] or 0:.0%} of the windows as offline, latency '
+        f'{unit.name} live: {found["matched"]} of {found["windows"]} {word}s, '
+        f'{found["shed_windows"]} shed, {found["dropped_packets"]} {messages} dropped, '
+        f'{found["identical"] or 0:.0%} of the {word}s as offline, latency '
         f'{found["latency"].get("p50_ms", "not reported")} ms (p50)\n'
     )
     return True
@@ -236,9 +242,10 @@ def _conclude(output: Path, *, report: bool) -> None:
             "pip install 'spikeseg_ros[evaluate]'\n"
         )
     bags = found.get('bags')
+    word = replay_of(bags[0] if bags else found).word
     of = f'{_plural(len(bags), "recording")}, ' if bags is not None else ''
     sys.stdout.write(
-        f'{of}{_plural(found["windows"], "window")}, {_plural(found["objects"], "object")}, '
+        f'{of}{_plural(found["windows"], word)}, {_plural(found["objects"], "object")}, '
         f'{_plural(found["tracks"], "track")}: '
         f'{output / (REPORT if report else "summary.json")}\n'
     )

@@ -15,6 +15,7 @@ import numpy as np
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.output_bag import OBJECTS
 from spikeseg_ros.evaluation.offline.tables import read_summary, write_summary
+from spikeseg_ros.perception.wire import to_nanoseconds
 from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.recordings.opening import BAG, kind_of
 from spikeseg_ros.recordings.serialization import deserialize
@@ -52,9 +53,8 @@ def evaluate_live(unit: Unit) -> dict[str, Any]:
     with BagReader(unit.bag) as reader:
         seconds = reader.duration / 1e9
     place = folder / '.live'
-    output = require_ros().play_live(
-        Path(unit.bag), bag['topic'], seconds, unit.config, (bag['width'], bag['height']), place
-    )
+    size, topic = (bag['width'], bag['height']), (bag['topic'], bag['type'])
+    output = require_ros().play_live(Path(unit.bag), topic, seconds, unit.config, size, place)
     live = compare(read_arrays(folder / 'output'), read_arrays(output))
     live['latency'] = _latency(output)
     shutil.rmtree(place)
@@ -76,7 +76,8 @@ def compare(offline: list[Any], live: list[Any]) -> dict[str, Any]:
     """Compare the object arrays of two runs of one recording.
 
     Windows belong together when their stamps are less than half a window apart: offline the
-    clock of the sensor has one offset, live it follows the stamps of the packets.
+    clock of the sensor has one offset, live it follows the stamps of the packets. Images keep
+    their stamps.
 
     Args:
         offline: SegmentedObjectArrays in order of their stamps.
@@ -87,14 +88,14 @@ def compare(offline: list[Any], live: list[Any]) -> dict[str, Any]:
         windows; identical: share of the matched ones with the
         same events and the same objects (tracks and velocities aside, which depend on the windows
         before); event_iou: mean over matched windows with objects of the IoU of all object
-        pixels, which are pixels with events; missing_windows of the recording, shed_windows,
-        dropped_packets and lost_packets as the node counts them.
+        pixels, which for events are pixels with events; missing_windows of the recording,
+        shed_windows, dropped_packets and lost_packets as the node counts them.
     """
     stamps = [_stamp(message) for message in live]
     same: list[bool] = []
     ious: list[float] = []
     for message in offline:
-        stamp, half = _stamp(message), _nanoseconds(message.window_duration) / 2
+        stamp, half = _stamp(message), to_nanoseconds(message.window_duration) / 2 or 1
         place = bisect_left(stamps, stamp)
         near = [k for k in (place - 1, place) if 0 <= k < len(stamps)]
         best = min(near, key=lambda k: abs(stamps[k] - stamp), default=None)
@@ -136,14 +137,9 @@ def _latency(bag: Path) -> dict[str, float]:
     return found
 
 
-def _nanoseconds(stamp: Any) -> int:
-    """Return a Time or Duration in nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
 def _stamp(message: Any) -> int:
     """Return the stamp of a message [ns]."""
-    return _nanoseconds(message.header.stamp)
+    return to_nanoseconds(message.header.stamp)
 
 
 def _objects(message: Any) -> list[Any]:

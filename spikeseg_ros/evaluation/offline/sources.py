@@ -27,6 +27,11 @@ def kind_for(segmenter: Any) -> str:
     return EVENTS if EVENTS in accepted(segmenter) else IMAGES
 
 
+def replay_of(summary: Mapping[str, Any]) -> type[Replay]:
+    """Return what a finished run was shown, after its summary."""
+    return REPLAYS[summary.get('input', EVENTS)]
+
+
 def reading_length(path: Path, topic: str, config: Mapping[str, Any]) -> int:
     """Return how many steps a reading will take; 0 where that is not known.
 

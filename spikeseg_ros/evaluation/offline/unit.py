@@ -23,7 +23,7 @@ from spikeseg_ros.evaluation.offline.checkpoint import Progress, check_identity,
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
 from spikeseg_ros.evaluation.offline.finish import finish
 from spikeseg_ros.evaluation.offline.scores import Scores, content_hash
-from spikeseg_ros.evaluation.offline.sources import REPLAYS, kind_for
+from spikeseg_ros.evaluation.offline.sources import REPLAYS, kind_for, replay_of
 from spikeseg_ros.evaluation.offline.tables import FORMAT, read_summary
 from spikeseg_ros.evaluation.offline.windows import finished, from_bytes, to_bytes
 from spikeseg_ros.evaluation.truth import TruthError
@@ -117,8 +117,7 @@ def _run(unit: Unit, progress: Callable[[int], None] | None, factory: Factory) -
     identity = _identity(unit, config)
     summary = read_summary(folder) if unit.resume else None
     if summary is not None:
-        kind = REPLAYS[summary.get('input', EVENTS)]
-        replay = kind(Path(unit.bag), unit.topic, config, progress)
+        replay = replay_of(summary)(Path(unit.bag), unit.topic, config, progress)
         return _taken_over(unit, summary, replay, identity)
     segmenter = factory(config)
     kind = REPLAYS[kind_for(segmenter)]
