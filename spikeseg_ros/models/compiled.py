@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation networks made ready for one shape of input.
+"""Segmentation networks made ready for the shapes of their inputs.
 
 CPU: normalisation folded, channels last. GPU: the same as a CUDA graph with buffers of its own,
 so that a frame costs one launch; on request the convolutions in half precision, with the input of
-neurons in float32.
+neurons in float32. `compiled` is for one shape, `Prepared` for those that come.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from spikeseg_ros.models.mfs_seg import MfsSeg
+from spikeseg_ros.spiking.energy import counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from spikeseg_ros.models.spike2former import Spike2Former
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 # Passes before a graph is recorded: libraries choose their kernels and allocate.
 _WARM_UP = 3
+# Shapes of input that stay ready: a graph holds the memory of a whole pass.
+SHAPES = 4
 
 
 class CompiledError(ValueError):
@@ -71,7 +77,82 @@ class Compiled:
             )
             raise CompiledError(msg)
         with torch.inference_mode():
-            return self._run(x, state)
+            return self._run(x, state or None)
+
+
+class Prepared:
+    """A network for inputs of any shape, each made ready when it comes for the first time.
+
+    On a GPU that is a graph; those of the last few shapes are kept. Where no graph can be
+    recorded, inputs of that shape run without one, and so does every input while its operations
+    are counted, because a probe does not hear a graph. Not for concurrent calls.
+
+    Args:
+        network: The network, folded or not; it is copied.
+        device: 'cpu' or 'cuda'; where inputs lie.
+        keep: Return the state behind each input; otherwise every input starts from rest.
+        half: GPU: convolutions in float16.
+
+    Attributes:
+        network: The folded network that runs, plain; its operations can be counted.
+
+    Raises:
+        CompiledError: `half` is asked for on a CPU.
+    """
+
+    def __init__(
+        self,
+        network: MfsSeg | Spike2Former,
+        device: str,
+        *,
+        keep: bool = False,
+        half: bool = False,
+    ) -> None:
+        self.network, self._run = _plain(network, torch.device(device), keep, half)
+        self._keep = keep
+        self._ready: OrderedDict[torch.Size, Compiled] = OrderedDict()
+        self._failed: dict[torch.Size, str] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: shapes without a graph, and why."""
+        return tuple(
+            f'Inputs {tuple(shape)!r} run without a CUDA graph, more slowly: {reason}'
+            for shape, reason in self._failed.items()
+        )
+
+    def __call__(self, x: Tensor, state: Sequence[Tensor] | None = None) -> Segmented:
+        """Segment an input.
+
+        Args:
+            x: Normalised images (B, C, H, W) or event frames (T, B, C, H, W), on the device.
+            state: What an earlier call returned for this shape; neurons at rest where None.
+
+        Raises:
+            CompiledError: The state does not belong to inputs of this shape.
+        """
+        if counting():
+            with torch.inference_mode():
+                return self._run(x, state or None)
+        ready = self._ready.pop(x.shape, None)
+        if ready is None:
+            if len(self._ready) >= SHAPES:
+                self._ready.popitem(last=False)
+            ready = self._made(x)
+        self._ready[x.shape] = ready
+        return ready(x, state)
+
+    def _made(self, x: Tensor) -> Compiled:
+        """Return the network made ready for inputs like x."""
+        if not _takes_graphs(x.device) or x.shape in self._failed:
+            return Compiled(self.network, self._run, x)
+        try:
+            return Compiled(self.network, _Graph(self._run, x, self._keep), x)
+        except RuntimeError as err:
+            self._failed[x.shape] = _reason(err)
+        # Behind the handler, because the error holds what was recorded so far.
+        torch.cuda.empty_cache()
+        return Compiled(self.network, self._run, x)
 
 
 def compiled(
@@ -92,50 +173,76 @@ def compiled(
     Raises:
         CompiledError: `half` is asked for on a CPU.
     """
-    gpu = example.device.type == 'cuda'
-    if half and not gpu:
+    plain, run = _plain(network, example.device, keep, half)
+    if _takes_graphs(example.device):
+        run = _Graph(run, example, keep)
+    return Compiled(plain, run, example)
+
+
+def _plain(
+    network: MfsSeg | Spike2Former, device: torch.device, keep: bool, half: bool
+) -> tuple[Any, Run]:
+    """Return a folded copy of a network on a device, and its pass as a function of tensors.
+
+    Raises:
+        CompiledError: `half` is asked for on a CPU.
+    """
+    if half and not _takes_graphs(device):
         raise CompiledError('Half precision is for GPUs; leave half out.')
-    folded: Any = network.folded().to(example.device)
-    plain = folded.to(memory_format=torch.channels_last)
-    run = _runner(plain, keep, half)
-    if gpu:
-        return Compiled(plain, _Graph(run, example, keep), example)
-    return Compiled(plain, _channels_last(run), example)
-
-
-def _runner(network: Any, keep: bool, half: bool) -> Run:
-    """Return a pass of a network as a function of tensors alone."""
+    folded: Any = network.folded().to(device)
+    once = _mfs_seg if isinstance(network, MfsSeg) else _spike2former
+    if isinstance(network, MfsSeg) or _takes_graphs(device):
+        # The CPU orders the weights of a Spike2Former itself, by the layout of its maps.
+        folded = folded.to(memory_format=torch.channels_last)
 
     def run(x: Tensor, state: Sequence[Tensor] | None) -> Segmented:
-        with torch.autocast('cuda', torch.float16, enabled=half, cache_enabled=False):
-            if isinstance(network, MfsSeg):
-                output = network(x, state, keep=keep)
-                return Segmented(output.logits[-1].float(), tuple(output.potentials))
-            return Segmented(*_spike2former(network, x, state, keep))
+        if x.ndim == 4:
+            # As the convolutions want them.
+            x = x.contiguous(memory_format=torch.channels_last)
+        return once(folded, x, state, keep, half)
 
-    return run
+    return folded, run
+
+
+def _takes_graphs(device: torch.device) -> bool:
+    """Say whether passes on a device can be recorded."""
+    return device.type == 'cuda'
+
+
+def _precision(half: bool) -> AbstractContextManager[object]:
+    """Return the context of a pass; weights are converted in every pass, as graphs need it."""
+    return torch.autocast('cuda', torch.float16, cache_enabled=False) if half else nullcontext()
+
+
+def _mfs_seg(
+    network: Any, x: Tensor, state: Sequence[Tensor] | None, keep: bool, half: bool
+) -> Segmented:
+    """Run a pass of an MfsSeg."""
+    with _precision(half):
+        output = network(x, state, keep=keep)
+    return Segmented(output.logits[-1].float(), tuple(output.potentials))
 
 
 def _spike2former(
-    network: Any, x: Tensor, state: Sequence[Tensor] | None, keep: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return logits of the classes and the state of a Spike2Former."""
+    network: Any, x: Tensor, state: Sequence[Tensor] | None, keep: bool, half: bool
+) -> Segmented:
+    """Run a pass of a Spike2Former."""
     from spikeseg_ros.models.spike2former.network import semantic
 
-    output = network(x, state, keep=keep, last_only=True)
+    with _precision(half):
+        output = network(x, state, keep=keep, last_only=True)
+    # In float32: classes that are close must not become equal.
     classes, masks = output.class_logits[-1].float(), output.mask_logits[-1].float()
-    return semantic(classes, masks, x.shape[2:]), tuple(output.state) if keep else ()
+    carried = tuple(output.state) if keep else ()
+    return Segmented(semantic(classes, masks, x.shape[2:]), carried)
 
 
-def _channels_last(run: Run) -> Run:
-    """Hand images over with the channels last in memory, as the convolutions want them."""
-
-    def call(x: Tensor, state: Sequence[Tensor] | None) -> Segmented:
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return run(x, state)
-
-    return call
+def _reason(err: RuntimeError) -> str:
+    """Return the first line of what stopped a recording."""
+    # A recording that was stopped ends with an error of its own, which hides the cause.
+    cause = err.__context__ if isinstance(err.__context__, RuntimeError) else err
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
 
 
 class _Graph:
@@ -163,21 +270,29 @@ class _Graph:
             for _ in range(_WARM_UP):
                 self._run(self._input, state)
         torch.cuda.current_stream(self._input.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            output = self._run(self._input, state)
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._input.device)
+        try:
+            # Other threads may allocate meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode='thread_local'):
+                output = self._run(self._input, state)
+        finally:
+            # A recording that fails leaves its own stream behind as the current one.
+            torch.cuda.set_stream(before)
         return graph, output
 
     def __call__(self, x: Tensor, state: Sequence[Tensor] | None) -> Segmented:
         """Replay; the results are copies, so that they outlive the next call."""
-        if state and self._going is None:
-            raise CompiledError('A state was given to a network made ready without keep.')
-        self._input.copy_(x)
         graph, output = self._rested
-        if state and self._going is not None:
+        if state:
+            if self._going is None:
+                raise CompiledError('A state was given to a network made ready without keep.')
+            # A copy would stretch a single value over a whole map.
+            if [item.shape for item in state] != [item.shape for item in self._state]:
+                raise CompiledError('The state is that of other inputs; begin with a new one.')
             graph, output = self._going
             for buffer, item in zip(self._state, state, strict=True):
                 buffer.copy_(item)
+        self._input.copy_(x)
         graph.replay()
         return Segmented(output.logits.clone(), tuple(item.clone() for item in output.state))
 

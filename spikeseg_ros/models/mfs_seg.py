@@ -38,9 +38,15 @@ class MfsSeg(nn.Module):
         config: Shape and neurons.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: MfsSegConfig) -> None:
         super().__init__()
         self.config = config
+        # Here, so that no frame waits for a copy to its device.
+        for name, values in (('mean', config.mean), ('std', config.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
         self.net: UShape | Mimo = (
             UShape(config) if config.architecture == 'ushape' else Mimo(config)
         )
@@ -70,9 +76,7 @@ class MfsSeg(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return RGB images (B, C, H, W), uint8 or 0 .. 255, as the network wants them."""
-        mean = torch.tensor(self.config.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.config.std, device=images.device).view(1, -1, 1, 1)
-        return (images.float() / 255 - mean) / std
+        return (images.float() / 255 - self.mean.float()) / self.std.float()
 
     def spikes(self, frames: Tensor) -> Tensor:
         """Return counts of events as the spikes that a network for events wants, 0 .. 1."""

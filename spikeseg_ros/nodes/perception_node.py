@@ -84,6 +84,7 @@ class PerceptionNode(LifecycleNode):
         self._factory = factory
         self._pending_config: PerceptionConfig | None = None
         self._segmenter: Segmenter | None = None
+        self._noted = 0
         self._outputs: Outputs | None = None
         self._inputs: list[_Input] = []
         self._label = 'unconfigured'
@@ -199,10 +200,11 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().info(
                 f'{segmenter.family} sees camera images; the topic {own.events_topic} is not used.'
             )
-        for note in getattr(segmenter, 'notes', ()):
-            self.get_logger().warning(note)
+        self._noted = 0
+        self._log_notes(segmenter)
         _limit_threads(config.threads)
         segmenter.warm_up(own.sensor_width, own.sensor_height)
+        self._log_notes(segmenter)
         self._segmenter = segmenter
         self._outputs = Outputs(self, own)
         if EVENTS in topics:
@@ -323,6 +325,7 @@ class PerceptionNode(LifecycleNode):
                     f'A window failed and was left out; {pipeline.counters.last_error}',
                     throttle_duration_sec=5.0,
                 )
+        self._log_notes(segmenter)
 
     def _work_failed(self, err: Exception) -> None:
         """Report an error outside of a window; the next round starts afresh."""
@@ -366,6 +369,13 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     # Small things
+
+    def _log_notes(self, segmenter: Segmenter) -> None:
+        """Log what the segmenter has noted since it was asked before."""
+        notes = getattr(segmenter, 'notes', ())
+        for note in notes[self._noted :]:
+            self.get_logger().warning(note)
+        self._noted = len(notes)
 
     def _read_own(self) -> PerceptionNodeConfig:
         """Return the node's own options."""

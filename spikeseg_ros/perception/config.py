@@ -24,6 +24,7 @@ __all__ = (
     'DEVICES',
     'LINKAGES',
     'MODELS',
+    'PRECISIONS',
     'ConfigError',
     'EventConfig',
     'ImageConfig',
@@ -43,6 +44,7 @@ __all__ = (
 
 MODELS = ('spikeseg', 'mfs_seg', 'spike2former')
 DEVICES = ('auto', 'cuda', 'cpu')
+PRECISIONS = ('auto', 'float32', 'float16')
 LINKAGES = ('coherence', 'threshold', 'average', 'argmax')
 
 
@@ -245,6 +247,12 @@ class SemanticConfig:
         'hold; 0 = as assumed in docs/spike2former.md. Not used for other weights.',
         low=0,
         high=255,
+    )
+    precision: str = option(
+        'auto',
+        'Number format of the convolutions: auto = float32; float16 is for GPUs, and changes the '
+        'mask at some pixels.',
+        choices=PRECISIONS,
     )
 
 

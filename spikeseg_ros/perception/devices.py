@@ -27,3 +27,18 @@ def choose_device(name: str) -> str:
         msg = f"device is 'cuda', but {reason}; set device to 'auto' or 'cpu'."
         raise ConfigError(msg)
     return name
+
+
+def half_precision(precision: str, device: str) -> bool:
+    """Say whether a network computes in float16, for 'auto', 'float32' or 'float16'.
+
+    Raises:
+        ConfigError: float16 is asked for on a CPU.
+    """
+    if precision == 'float16' and device != 'cuda':
+        msg = (
+            "semantic.precision is 'float16', which needs a GPU, and the network runs on the "
+            f"{device}; set semantic.precision to 'auto' or 'float32'."
+        )
+        raise ConfigError(msg)
+    return precision == 'float16'

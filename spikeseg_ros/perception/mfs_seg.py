@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from spikeseg_ros.events.frames import Framing, framing_from_notes
+from spikeseg_ros.models.compiled import Prepared
 from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
 from spikeseg_ros.models.weights import WeightsError, find_weights
-from spikeseg_ros.perception.devices import choose_device
+from spikeseg_ros.perception.devices import choose_device, half_precision
 from spikeseg_ros.perception.semantic import SemanticSegmenter
 from spikeseg_ros.perception.weight_notes import trained_size
 
@@ -29,7 +30,7 @@ class MfsSegNetwork:
         config: Configuration.
 
     Raises:
-        ConfigError: The device cannot be used.
+        ConfigError: The device cannot be used, or not in this precision.
         WeightsError: The weights cannot be used.
     """
 
@@ -37,14 +38,16 @@ class MfsSegNetwork:
 
     def __init__(self, config: PerceptionConfig) -> None:
         self.device = choose_device(config.device)
+        half = half_precision(config.semantic.precision, self.device)
         path = find_weights(config.weights, self.family)
         weights = load_mfs_seg(path)
         self.classes, self.colors = weights.classes, weights.colors
         self.size = trained_size(weights.metadata)
-        folded = weights.network.folded().to(self.device)
-        self.network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.multiple = folded.net.multiple
-        shape = folded.config
+        self._keep = config.semantic.streaming
+        self._prepared = Prepared(weights.network, self.device, keep=self._keep, half=half)
+        self.network: Any = self._prepared.network
+        self.multiple = self.network.net.multiple
+        shape = self.network.config
         self.framing: Framing | None = None
         self.fill = (0, 0, 0)
         if shape.events:
@@ -55,7 +58,11 @@ class MfsSegNetwork:
         else:
             msg = f'{path!s} takes images of {shape.input_channels} channels; RGB has 3.'
             raise WeightsError(msg)
-        self._keep = config.semantic.streaming
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the network runs."""
+        return self._prepared.notes
 
     def logits(
         self, inputs: NDArray[Any], state: tuple[Tensor, ...] | None
@@ -67,8 +74,8 @@ class MfsSegNetwork:
             x = self.network.normalised(x.permute(2, 0, 1).unsqueeze(0))
         else:
             x = self.network.spikes(x.unsqueeze(1))
-        output = self.network(x, state, keep=self._keep)
-        return output.logits[-1], output.potentials if self._keep else None
+        scores, after = self._prepared(x, state)
+        return scores, after if self._keep else None
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return the softmax over the classes, shape (classes, N)."""

@@ -66,6 +66,10 @@ class SemanticNetwork(Protocol):
     fill: tuple[int, int, int]
     network: Any
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the network runs; it may grow with the inputs."""
+
     def logits(self, inputs: NDArray[Any], state: Any) -> tuple[Tensor, Any]:
         """Return a score of each class at each place of the input.
 
@@ -134,7 +138,6 @@ class SemanticSegmenter:
 
     Attributes:
         inputs: Kinds of input that the weights are for.
-        notes: What the user should know about these options with these weights.
 
     Raises:
         ConfigError: An option does not fit the network.
@@ -160,8 +163,13 @@ class SemanticSegmenter:
         self._things = tuple(number + 1 for number in things)
         self._countable = torch.zeros(len(self.labels), dtype=torch.bool, device=self.device)
         self._countable[list(self._things)] = True
-        self.notes = _notes(config, network)
+        self._notes = _notes(config, network)
         self.reconfigure(config)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about options, weights and device; later ones at the end."""
+        return self._notes + self.network.notes
 
     def reconfigure(self, config: PerceptionConfig) -> None:
         """Take over the options that may change at run time."""

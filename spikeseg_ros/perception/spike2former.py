@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from spikeseg_ros.models.spike2former import semantic
+from spikeseg_ros.models.compiled import Prepared
 from spikeseg_ros.models.spike2former_weights import open_spike2former
 from spikeseg_ros.models.weights import find_weights
-from spikeseg_ros.perception.devices import choose_device
+from spikeseg_ros.perception.devices import choose_device, half_precision
 from spikeseg_ros.perception.semantic import SemanticSegmenter
 from spikeseg_ros.perception.weight_notes import trained_size
 
@@ -30,7 +30,7 @@ class Spike2FormerNetwork:
         config: Configuration.
 
     Raises:
-        ConfigError: The device cannot be used.
+        ConfigError: The device cannot be used, or not in this precision.
         WeightsError: There are no weights, or they cannot be used.
     """
 
@@ -40,14 +40,21 @@ class Spike2FormerNetwork:
 
     def __init__(self, config: PerceptionConfig) -> None:
         self.device = choose_device(config.device)
+        half = half_precision(config.semantic.precision, self.device)
         path = find_weights(config.weights, self.family)
         weights = open_spike2former(path, config.semantic.levels)
         self.classes, self.colors = weights.classes, weights.colors
         self.size = trained_size(weights.metadata)
-        self.network = weights.network.folded().to(self.device)
+        self._keep = config.semantic.streaming
+        self._prepared = Prepared(weights.network, self.device, keep=self._keep, half=half)
+        self.network: Any = self._prepared.network
         red, green, blue = (round(value) for value in weights.network.config.mean)
         self.fill = (red, green, blue)
-        self._keep = config.semantic.streaming
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the network runs."""
+        return self._prepared.notes
 
     def logits(
         self, inputs: NDArray[Any], state: tuple[Tensor, ...] | None
@@ -55,11 +62,8 @@ class Spike2FormerNetwork:
         """Return class scores (1, classes, H, W) and, when streaming, the potentials."""
         x = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
         x = self.network.normalised(x.permute(2, 0, 1).unsqueeze(0))
-        if not self._keep:
-            return self.network.logits(x), None
-        output = self.network(x, state, keep=True, last_only=True)
-        scores = semantic(output.class_logits[-1], output.mask_logits[-1], x.shape[2:])
-        return scores, output.state
+        scores, after = self._prepared(x, state)
+        return scores, after if self._keep else None
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return the share of each class in the scores of all queries, shape (classes, N)."""

@@ -36,6 +36,7 @@ __all__ = [
     'EnergyReport',
     'LayerEnergy',
     'count_product',
+    'counting',
     'dense_macs',
     'mean_report',
     'measure_energy',
@@ -64,6 +65,11 @@ class _Record(NamedTuple):
 
 
 _RECORDS: ContextVar[list[_Record] | None] = ContextVar('spikeseg_energy', default=None)
+
+
+def counting() -> bool:
+    """Say whether a probe is active in this thread."""
+    return _RECORDS.get() is not None
 
 
 def count_product(

@@ -40,6 +40,7 @@ class Painted:
     family, device, classes, colors = 'painted', 'cpu', CLASSES, COLORS
     framing: Framing | None = None
     fill = (0, 0, 0)
+    notes: tuple[str, ...] = ()
 
     def __init__(self, size: tuple[int, int] = (0, 0), multiple: int = 1, stride: int = 1) -> None:
         self.size, self.multiple, self.stride = size, multiple, stride

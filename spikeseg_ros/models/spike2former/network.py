@@ -51,9 +51,16 @@ class Spike2Former(nn.Module):
         config: Shape and neurons.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: Spike2FormerConfig) -> None:
         super().__init__()
         self.config = config
+        # Here, so that no frame waits for a copy to its device.
+        for name, values in (('mean', config.mean), ('std', config.std)):
+            shaped = torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
+            self.register_buffer(name, shaped, persistent=False)
         self.backbone = Backbone(config)
         self.decode_head = DecodeHead(config)
         for number, neuron in enumerate(self.neuron_layers().values()):
@@ -89,9 +96,7 @@ class Spike2Former(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return RGB images (B, 3, H, W), uint8 or 0 .. 255, as the network wants them."""
-        mean = torch.tensor(self.config.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.config.std, device=images.device).view(1, -1, 1, 1)
-        return (images.float() - mean) / std
+        return (images.float() - self.mean.float()) / self.std.float()
 
     def forward(
         self,

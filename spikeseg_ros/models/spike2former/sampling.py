@@ -56,7 +56,8 @@ def deformable_sum(value: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
     batch, channels, height, width = value.shape
     groups = weight.shape[3]
     grid = _positions(offset)
-    size = offset.new_tensor([width, height])
+    # Filled on the device: a copy from the host cannot be recorded in a graph.
+    size = torch.stack([offset.new_full((), side) for side in (width, height)])
     # Pixel centres at integers become the normalised positions of align_corners=False.
     grid = (2 * grid + 1) / size - 1
     grid = grid.permute(0, 3, 1, 2, 4, 5).reshape(batch * groups, height * width, POINTS, 2)
