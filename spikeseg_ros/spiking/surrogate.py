@@ -110,9 +110,17 @@ def _kernels_for(currents: Tensor) -> ModuleType | None:
 
 def _spike_type(currents: Tensor) -> torch.dtype:
     """Return the type that the next convolution on a GPU wants."""
-    if torch.is_autocast_enabled('cuda'):
-        return torch.get_autocast_dtype('cuda')
-    return currents.dtype
+    return _autocast_type('cuda') or currents.dtype
+
+
+def _autocast_type(device: str) -> torch.dtype | None:
+    """Return the type that autocast asks for on 'cpu' or 'cuda', None where it is off."""
+    if hasattr(torch, 'get_autocast_dtype'):
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # Before torch 2.4.
+    if device == 'cuda':
+        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
 
 
 class _Threshold(torch.autograd.Function):
@@ -135,10 +143,7 @@ class _Count(torch.autograd.Function):
     def forward(ctx: Any, potential: Tensor, levels: int, rounding: float) -> Tensor:
         ctx.levels, ctx.kind = levels, potential.dtype
         if rounding == 1 and supports(potential):
-            half = (
-                torch.is_autocast_enabled('cpu')
-                and torch.get_autocast_dtype('cpu') == torch.bfloat16
-            )
+            half = _autocast_type('cpu') == torch.bfloat16
             spikes, passing = count_forward(potential, levels, ctx.needs_input_grad[0], half)
             ctx.save_for_backward(passing)
             return spikes
