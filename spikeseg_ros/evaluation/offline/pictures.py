@@ -96,8 +96,8 @@ def choose_images(objects: Sequence[int], scores: Sequence[float | None]) -> lis
         Indices in ascending order, at most 12.
     """
     ranked = _ranked(scores, objects)
-    busy = sorted(range(len(objects)), key=lambda k: (-objects[k], k))
-    missed = [k for k in busy if not objects[k]]
+    busy = sorted((k for k, count in enumerate(objects) if count), key=lambda k: (-objects[k], k))
+    missed = [k for k, count in enumerate(objects) if not count]
     spread = np.linspace(0, len(objects) - 1, 4).round().astype(int).tolist()
     wanted = ranked[:3] + ranked[::-1][:2] + busy[:2] + missed[:1] + spread
     return sorted(set(wanted))[:MAX_PICTURES]
