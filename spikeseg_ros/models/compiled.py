@@ -95,6 +95,7 @@ class Prepared:
 
     Attributes:
         network: The folded network that runs, plain; its operations can be counted.
+        notes: What the user should know: shapes without a graph, and why.
 
     Raises:
         CompiledError: `half` is asked for on a CPU.
@@ -111,15 +112,8 @@ class Prepared:
         self.network, self._run = _plain(network, torch.device(device), keep, half)
         self._keep = keep
         self._ready: OrderedDict[torch.Size, Compiled] = OrderedDict()
-        self._failed: dict[torch.Size, str] = {}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know: shapes without a graph, and why."""
-        return tuple(
-            f'Inputs {tuple(shape)!r} run without a CUDA graph, more slowly: {reason}'
-            for shape, reason in self._failed.items()
-        )
+        self._failed: set[torch.Size] = set()
+        self.notes: tuple[str, ...] = ()
 
     def __call__(self, x: Tensor, state: Sequence[Tensor] | None = None) -> Segmented:
         """Segment an input.
@@ -149,7 +143,9 @@ class Prepared:
         try:
             return Compiled(self.network, _Graph(self._run, x, self._keep), x)
         except RuntimeError as err:
-            self._failed[x.shape] = _reason(err)
+            self._failed.add(x.shape)
+            note = f'Inputs {tuple(x.shape)!r} run without a CUDA graph, more slowly: '
+            self.notes += (note + _reason(err),)
         # Behind the handler, because the error holds what was recorded so far.
         torch.cuda.empty_cache()
         return Compiled(self.network, self._run, x)

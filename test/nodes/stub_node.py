@@ -43,7 +43,8 @@ class Box(NamedTuple):
 class BlobSegmenter:
     """Takes all events (or all bright pixels) of a window as one object.
 
-    A window of exactly 13 events raises. STUB_DELAY makes every window slow [s].
+    A window of exactly 13 events raises. STUB_DELAY makes every window slow [s]. Its notes are one
+    more after the start, after warming up and after the first window.
     """
 
     config: PerceptionConfig
@@ -55,6 +56,7 @@ class BlobSegmenter:
         if self.config.weights:
             msg = f'Weights {self.config.weights!r} do not exist; leave weights empty.'
             raise ValueError(msg)
+        self.notes = ('noted: made',)
 
     def reconfigure(self, config: PerceptionConfig) -> None:
         self.config = config
@@ -64,10 +66,13 @@ class BlobSegmenter:
 
     def warm_up(self, width: int, height: int) -> None:
         sys.stdout.write('warming up\n')
+        self.notes += ('noted: warm',)
         time.sleep(float(os.environ.get('STUB_WARM_UP', '0')))
 
     def segment(self, frame: Any, state: int) -> tuple[Result, int]:
         time.sleep(float(os.environ.get('STUB_DELAY', '0')))
+        if 'noted: seen' not in self.notes:
+            self.notes += ('noted: seen',)
         if isinstance(frame, ImageFrame):
             y, x = np.nonzero(frame.image[:, :, 0] > 127)
             (height, width), count, duration = frame.image.shape[:2], 0, 0

@@ -114,6 +114,19 @@ def test_signals_end_it_cleanly(launch: Any, client: Any, camera: Any, number: i
     assert 'Traceback' not in process.text()
 
 
+def test_each_note_of_the_segmenter_is_logged_once(launch: Any, client: Any, camera: Any) -> None:
+    process = launch('stub')
+    process.wait_for('Active')
+    text = process.text()
+    assert 0 <= text.find('noted: made') < text.find('noted: warm')
+    source = camera(client.talk(EventPacket, '/event_camera/events'))
+    source.run(client, 0.4)
+    process.wait_for('noted: seen')
+    source.run(client, 0.4)
+    assert process.stop() == 0
+    assert process.text().count('noted: ') == 3
+
+
 def test_signal_during_configure_ends_it_cleanly(launch: Any) -> None:
     process = launch('stub', environment={'STUB_WARM_UP': '30'})
     process.wait_for('warming up')
