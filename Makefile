@@ -21,7 +21,7 @@ help:
 	@echo
 	@echo 'ROS_DISTRO=jazzy|kilted   ROS 2 of the virtual environment (default: what is sourced, or jazzy)'
 	@echo 'PYTHON=python3.12         its interpreter (3.10 to 3.13)'
-	@echo 'TORCH_SPEC=torch==2.13.0  what pip installs where torch is missing (2.2 or newer); only for the CPU:'
+	@echo 'TORCH_SPEC=torch==2.13.0  what pip installs where torch is missing (2.6 or newer); only for the CPU:'
 	@echo '                          "torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu"'
 	@echo 'demo:  MODEL=spikeseg|mfs_seg|spike2former BAG=path IMAGES=folder WEIGHTS=file OUT=$(OUT) ARGS="..."'
 	@echo 'test:  ARGS="test/events -k evt3"'
