@@ -29,6 +29,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import torch
 from torch import Tensor, nn
 
+from spikeseg_ros.models.compiled import compiled
 from spikeseg_ros.models.spike2former import Spike2Former, preset, semantic
 from spikeseg_ros.models.spike2former.blocks import SpikeAttention
 from spikeseg_ros.models.spike2former.neurons import Neuron
@@ -142,17 +143,9 @@ def on_gpu(ours: Spike2Former, plain: Spike2Former, image: Tensor, macs: float) 
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    plain, ours, image = plain.cuda(), ours.cuda(), image.cuda()
-    with torch.autocast('cuda', torch.float16):
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                ours.logits(image)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            ours.logits(image)
-    slow, fast = medians([partial(plain_logits, plain, image), graph.replay], 20, clock)
+    plain, image = plain.cuda(), image.cuda()
+    ready = compiled(ours, image, half=True)
+    slow, fast = medians([partial(plain_logits, plain, image), partial(ready, image)], 20, clock)
     roof = macs / gemm_rate('cuda', torch.float16, clock)
     print(
         f'{"":<12} {torch.cuda.get_device_name()}: plain float32 {1e3 * slow:.1f} ms, '

@@ -171,6 +171,14 @@ def test_a_shape_without_a_graph_runs_plainly_and_says_why(
     assert len(graphs.given) == 1 + len(SIZES[1:]), 'other shapes have their graph'
 
 
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_network_may_be_folded_before(name: str) -> None:
+    network = NETWORKS[name]()
+    x = inputs_of(network, 1, (32, 32))
+    once, twice = Prepared(network, 'cpu')(x), Prepared(network.folded(), 'cpu')(x)
+    assert torch.equal(once.logits, twice.logits)
+
+
 def test_an_input_that_does_not_fit_is_refused_and_not_hidden(graphs: type[Recorded]) -> None:
     ready = Prepared(mfs_seg(), 'cpu')
     with pytest.raises(MfsSegConfigError, match='takes'):

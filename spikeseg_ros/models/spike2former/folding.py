@@ -32,7 +32,7 @@ def folded(network: Spike2Former, dense: bool = False) -> Spike2Former:
     with torch.no_grad():
         for module in list(result.modules()):
             _fold_pairs(module, dense)
-            if isinstance(module, DecodeHead):
+            if isinstance(module, DecodeHead) and module.mask_projection is None:
                 _move_mask_weights(module)
         for module in result.modules():
             if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.groups == 1:
