@@ -123,7 +123,7 @@ class Prepared:
             state: What an earlier call returned for this shape; neurons at rest where None.
 
         Raises:
-            CompiledError: The state does not belong to inputs of this shape.
+            ValueError: The input does not fit the network, or the state not the input.
         """
         if counting():
             with torch.inference_mode():

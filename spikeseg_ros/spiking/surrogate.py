@@ -115,12 +115,7 @@ def _spike_type(currents: Tensor) -> torch.dtype:
 
 def _autocast_type(device: str) -> torch.dtype | None:
     """Return the type that autocast asks for on 'cpu' or 'cuda', None where it is off."""
-    if hasattr(torch, 'get_autocast_dtype'):
-        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    # Before torch 2.4.
-    if device == 'cuda':
-        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
-    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 class _Threshold(torch.autograd.Function):

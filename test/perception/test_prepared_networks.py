@@ -31,19 +31,28 @@ MS = 1_000_000
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 
 
+def lively(network: MfsSeg, x: torch.Tensor) -> MfsSeg:
+    """Let neurons fire and all classes occur on inputs like x."""
+    for _ in range(10):
+        network.train()(x)
+    with torch.no_grad():
+        logits = network.eval()(x).logits[-1]
+        network.net.heads[-1].conv.bias -= logits.mean((0, 2, 3))  # type: ignore[operator, union-attr]
+    return network
+
+
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of small random weights: one file for each family, and one for events."""
     folder = tmp_path_factory.mktemp('weights')
     shape: dict[str, Any] = {'classes': 3, 'widths': (8, 8, 12, 16), 'depths': (1, 1, 1, 1)}
     torch.manual_seed(2)
-    images = MfsSeg(MfsSegConfig(**shape)).train()
-    images(torch.randn(2, 3, 48, 64))
-    save_mfs_seg(folder / 'mfs_seg', images.eval(), CLASSES, COLORS, {'size': [48, 64]})
-    events = MfsSeg(MfsSegConfig(**shape, events=True, input_channels=2)).train()
-    events(torch.rand(4, 2, 2, 32, 32))
+    images = lively(MfsSeg(MfsSegConfig(**shape)), torch.randn(2, 3, 48, 64))
+    save_mfs_seg(folder / 'mfs_seg', images, CLASSES, COLORS, {'size': [48, 64]})
+    frames = torch.randint(0, 3, (4, 2, 2, 32, 32)) / 4
+    events = lively(MfsSeg(MfsSegConfig(**shape, events=True, input_channels=2)), frames)
     notes = {'framing': framing_notes(Framing(4, 50 * MS))}
-    save_mfs_seg(folder / 'events', events.eval(), CLASSES, COLORS, notes)
+    save_mfs_seg(folder / 'events', events, CLASSES, COLORS, notes)
     former = Spike2Former(preset('tiny', classes=3)).eval()
     save_spike2former(folder / 'spike2former', former, CLASSES, COLORS, {'size': [48, 64]})
     return folder
@@ -58,6 +67,17 @@ def family(weights: Path, name: str, **options: Any) -> Any:
 def image(seed: int, height: int = 48, width: int = 64) -> ImageFrame:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     return ImageFrame(pixels, seed, 'camera')
+
+
+def street(seed: int) -> ImageFrame:
+    """Return a drawing of sky, road, houses and a car, a little noisy."""
+    drawn = np.full((120, 160, 3), 200.0)
+    drawn[50:] = 90
+    drawn[30:70, :60] = 120, 90, 70
+    drawn[35:70, 110:] = 60, 90, 50
+    drawn[62:80, 70:100] = 30, 30, 60
+    noisy = drawn + np.random.default_rng(seed).normal(0, 4, drawn.shape)
+    return ImageFrame(noisy.clip(0, 255).astype(np.uint8), seed, 'camera')
 
 
 def window(index: int, size: int) -> EventWindow:
@@ -159,6 +179,13 @@ def test_counting_goes_around_the_graph_and_counts_the_same(
     assert want.energy
 
 
+def trained(name: str, **options: Any) -> Any:
+    """Return the family with the weights of the package, for small images on a GPU."""
+    flat = {key.replace('__', '.'): value for key, value in options.items()}
+    flat |= {'model': name, 'weights': f'{name}_camvid', 'device': 'cuda'}
+    return create(from_flat({'image.height': 120, 'image.width': 160, **flat}))
+
+
 def graph_of(one: Any) -> Any:
     """Return what runs on inputs of the shape that came last."""
     return list(one.network._prepared._ready.values())[-1]._run
@@ -168,42 +195,43 @@ def graph_of(one: Any) -> Any:
 @gpu
 @pytest.mark.parametrize('streaming', [False, True])
 @pytest.mark.parametrize('name', FAMILIES)
-def test_logits_of_a_graph_are_those_without_one(
-    weights: Path, name: str, streaming: bool
-) -> None:
-    one = family(weights, name, device='cuda', semantic__streaming=streaming)
-    one.warm_up(64, 48)
+def test_logits_of_a_graph_are_those_without_one(name: str, streaming: bool) -> None:
+    one = trained(name, semantic__streaming=streaming)
+    one.warm_up(160, 120)
     assert one.notes == ()
     assert isinstance(graph_of(one), compiled._Graph)
     state = after = None
     with torch.inference_mode():
         for seed in range(3):
-            pixels = image(seed).image
+            pixels = street(seed).image
             got, state = one.network.logits(pixels, state)
             with EnergyProbe(one.network.network) as probe:
                 want, after = one.network.logits(pixels, after)
                 assert probe.take().totals()
             near = torch.isclose(got, want, rtol=1e-3, atol=1e-3)
             # A flipped rounding moves a few places, no more.
-            assert near.float().mean() > 0.99
+            assert near.float().mean() > 0.95
+            assert want.std() > 0.1
             assert (state is not None) == streaming
 
 
 @pytest.mark.gpu
 @gpu
 @pytest.mark.parametrize('name', FAMILIES)
-def test_masks_in_half_precision_agree_with_those_in_full(weights: Path, name: str) -> None:
+def test_masks_in_half_precision_agree_with_those_in_full(name: str) -> None:
     full, half = (
-        family(weights, name, device='cuda', semantic__precision=precision)
-        for precision in ('float32', 'float16')
+        trained(name, semantic__precision=precision) for precision in ('float32', 'float16')
     )
     for one in (full, half):
-        one.warm_up(64, 48)
+        one.warm_up(160, 120)
         assert one.notes == ()
     for seed in range(3):
-        want, _ = full.segment(image(seed), full.initial_state())
-        got, _ = half.segment(image(seed), half.initial_state())
-        assert (got.class_mask() == want.class_mask()).mean() > 0.9
+        want, got = (
+            one.segment(street(seed), one.initial_state())[0].class_mask() for one in (full, half)
+        )
+        assert len(np.unique(want)) > 3
+        # Drawn, not photographed: many places are hard to tell. On CPUs it is 0.66 to 0.96.
+        assert (got == want).mean() > 0.55
 
 
 @pytest.mark.gpu
@@ -216,6 +244,7 @@ def test_events_stream_through_a_graph(weights: Path) -> None:
         for index, size in enumerate((32, 32, 40, 32)):
             result, state = one.segment(window(index, size), state)
             masks.append(result.class_mask())
+            assert len(np.unique(masks[-1])) == len(CLASSES)
         assert one.notes == ()
     for got, want in zip(masks[:4], masks[4:], strict=True):
         assert (got == want).mean() > 0.95
