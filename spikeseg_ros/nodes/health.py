@@ -14,7 +14,7 @@ from spikeseg_ros.perception.segmenter import IMAGES
 from spikeseg_ros.spiking.energy_report import CONSTANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from spikeseg_ros.perception.pipeline import Pipeline
 
@@ -204,13 +204,14 @@ class Monitor:
         return Status(f'{self.name} processing', level, text, values)
 
 
-def process_status(device: str, state: str, sequence: int) -> Status:
+def process_status(device: str, state: str, sequence: int, notes: Sequence[str] = ()) -> Status:
     """Return device and memory of the process.
 
     Args:
         device: Device of the network.
         state: Lifecycle state of the node.
         sequence: Number of published object arrays.
+        notes: What the user should know about the network.
     """
     values = {
         'device': device,
@@ -218,6 +219,8 @@ def process_status(device: str, state: str, sequence: int) -> Status:
         'published arrays': str(sequence),
         'memory': f'{resident_bytes() / 1e6:.0f} MB',
     }
+    if notes:
+        values['notes'] = ' '.join(notes)
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_available():
         values['CUDA memory'] = f'{torch.cuda.memory_allocated() / 1e6:.0f} MB'

@@ -346,7 +346,8 @@ class PerceptionNode(LifecycleNode):
         segmenter, outputs = self._segmenter, self._outputs
         sequence = outputs.sequence if outputs else 0
         device = segmenter.device if segmenter else ''
-        found = [health.process_status(device, self._label, sequence)]
+        notes = getattr(segmenter, 'notes', ())
+        found = [health.process_status(device, self._label, sequence, notes)]
         for item in self._inputs:
             if item.subscription is None:
                 continue

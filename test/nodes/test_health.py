@@ -117,6 +117,9 @@ def test_old_trouble_is_over() -> None:
 def test_process() -> None:
     status = health.process_status('cpu', 'active', 5)
     assert status.values['device'] == 'cpu'
+    assert 'notes' not in status.values
+    noted = health.process_status('cpu', 'active', 5, ('no graph', 'slow'))
+    assert noted.values['notes'] == 'no graph slow'
     assert health.resident_bytes() > 1_000_000
 
 
