@@ -94,6 +94,30 @@ def random_view(
     return np.ascontiguousarray(view), np.ascontiguousarray(target)
 
 
+def with_small_things(
+    view: Bytes, label: Bytes, other: Bytes, other_label: Bytes, ignore: int
+) -> tuple[Bytes, Bytes]:
+    """Paste small things of one view onto another: the half of its classes that fill least of it.
+
+    Rare classes then appear more often, and in surroundings that no image shows.
+
+    Args:
+        view: RGB, shape (H, W, 3).
+        label: Its classes, shape (H, W).
+        other: The view things are taken from, of the same shape.
+        other_label: Its classes.
+        ignore: Label of pixels without a class; never pasted.
+
+    Returns:
+        The changed view and its label; copies.
+    """
+    classes, counts = np.unique(other_label[other_label != ignore], return_counts=True)
+    chosen = classes[np.argsort(counts, kind='stable')][: len(classes) // 2]
+    taken = np.isin(other_label, chosen)
+    view = np.where(taken[:, :, None], other, view)
+    return view, np.where(taken, other_label, label)
+
+
 def random_event_view(
     frames: Floats,
     label: Bytes,

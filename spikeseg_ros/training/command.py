@@ -15,6 +15,7 @@ from torch import nn
 
 from spikeseg_ros.datasets import SegmentationDataset, open_dataset
 from spikeseg_ros.memory import keep_freed_memory
+from spikeseg_ros.models.weights import find_weights
 from spikeseg_ros.perception.devices import choose_device
 from spikeseg_ros.training.config import load_values
 from spikeseg_ros.training.distributed import Team, team
@@ -44,7 +45,10 @@ def train_parser(family: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument('--data', required=True, help='folder of the data set')
     parser.add_argument('--output', required=True, help='folder to write into')
     parser.add_argument('--config', help='YAML file with training options')
-    parser.add_argument('--init', help='weight file to start from, instead of random weights')
+    parser.add_argument(
+        '--init',
+        help='weight file, or name of one in the package, to start from; otherwise random weights',
+    )
     parser.add_argument(
         '--resume', action='store_true', help='go on from the checkpoint in the output folder'
     )
@@ -110,12 +114,16 @@ def settle(
 
 
 def initial(
-    path: str | None, load: Callable[[str], SegmentationWeights[Network]], wanted: object
+    name: str | None,
+    family: str,
+    load: Callable[[Path], SegmentationWeights[Network]],
+    wanted: object,
 ) -> Network | None:
     """Return the network that a run starts from; None = random weights.
 
     Args:
-        path: Weight file; None or empty = none is given.
+        name: Weight file, or name that it has in the package; None or empty = none is given.
+        family: Model family.
         load: Reads a weight file of the family.
         wanted: Configuration that the options ask for.
 
@@ -123,12 +131,12 @@ def initial(
         TrainingError: The file holds another network.
         WeightsError: The file cannot be used.
     """
-    if not path:
+    if not name:
         return None
-    network = load(path).network
+    network = load(find_weights(name, family)).network
     if network.config != wanted:
         msg = (
-            f'{path!r} holds the network {network.config}, the options ask for {wanted}; '
+            f'{name!r} holds the network {network.config}, the options ask for {wanted}; '
             'let preset and network agree.'
         )
         raise TrainingError(msg)

@@ -48,6 +48,7 @@ class RunConfig:
         aspect: Largest random stretch.
         flip: Whether to mirror half of the views.
         color: Strength of random colour changes.
+        paste: Share of the views of images onto which small things of another view are pasted.
         precision: Arithmetic of convolutions: 'float32' or 'bfloat16'.
         validate_every: Iterations between validations; 0 = only at the end.
         seed: Seed of weights, order and views.
@@ -75,6 +76,7 @@ class RunConfig:
     aspect: float = 0.1
     flip: bool = True
     color: float = 1.0
+    paste: float = 0.0
     precision: str = 'float32'
     validate_every: int = 1000
     seed: int = 0
@@ -114,6 +116,7 @@ class RunConfig:
             'scale_max': self.scale_max <= 10,
             'aspect': 0 <= self.aspect <= 1,
             'color': 0 <= self.color <= 2,
+            'paste': 0 <= self.paste <= 1,
             'precision': self.precision in PRECISIONS,
             'validate_every': self.validate_every >= 0,
             'seed': self.seed >= 0,

@@ -29,7 +29,7 @@ def _trainer(
     """
     config, content = settle(args, SegmentationConfig(), FORMAT)
     wanted = network_config(config, dataset)
-    network = initial(args.init, load_mfs_seg, wanted)
+    network = initial(args.init, 'mfs_seg', load_mfs_seg, wanted)
     if content is not None:
         network = MfsSeg(wanted)
     trainer = SegmentationTrainer(config, dataset, network, device, max(args.workers, 0), team)

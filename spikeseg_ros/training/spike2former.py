@@ -41,7 +41,7 @@ def _trainer(
     default = Spike2FormerTraining(backbone_rate=PRETRAINED_RATE if args.backbone else 1.0)
     config, content = settle(args, default, FORMAT)
     wanted = network_config(config, dataset)
-    network = initial(args.init, load_spike2former, wanted)
+    network = initial(args.init, 'spike2former', load_spike2former, wanted)
     if network is None:
         torch.manual_seed(config.seed)
         network = Spike2Former(wanted)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikeseg_ros.datasets import Sample, SegmentationDataset, rgb_image
-from spikeseg_ros.training.augment import random_event_view, random_view
+from spikeseg_ros.training.augment import random_event_view, random_view, with_small_things
 from spikeseg_ros.training.distributed import ALONE, Team
 from spikeseg_ros.training.event_augment import disturbed, pasted, stilled
 
@@ -90,13 +90,24 @@ class Views:
         return [(k, self.number(k)) for k in range(begin, begin + size)]
 
     def _view(self, position: int, number: int) -> tuple[Array, Bytes]:
-        config, sample = self.config, self.dataset.sample(number)
-        size, ignore = (config.height, config.width), self.dataset.ignore
-        rng = np.random.default_rng([config.seed, _VIEW, position])
+        sample = self.dataset.sample(number)
+        rng = np.random.default_rng([self.config.seed, _VIEW, position])
         if sample.image.ndim == 4:
             return self._event_view(sample, rng)
-        image = rgb_image(sample)
-        return random_view(image, sample.label, size, ignore, config.augmentation, rng)
+        return self._image_view(sample, rng)
+
+    def _image_view(self, sample: Sample, rng: np.random.Generator) -> tuple[Array, Bytes]:
+        config, ignore = self.config, self.dataset.ignore
+        size = config.height, config.width
+
+        def view(item: Sample) -> tuple[Bytes, Bytes]:
+            return random_view(rgb_image(item), item.label, size, ignore, config.augmentation, rng)
+
+        image, label = view(sample)
+        if config.paste and rng.random() < config.paste:
+            other = self.dataset.sample(int(rng.integers(len(self.dataset))))
+            image, label = with_small_things(image, label, *view(other), ignore)
+        return image, label
 
     def _event_view(self, sample: Sample, rng: np.random.Generator) -> tuple[Array, Bytes]:
         config, ignore = self.config, self.dataset.ignore

@@ -11,6 +11,7 @@ from spikeseg_ros.training.augment import (
     random_event_view,
     random_view,
     recolored,
+    with_small_things,
 )
 
 PLAIN = Augmentation(scale_min=1, scale_max=1, aspect=0, flip=False, color=0)
@@ -45,6 +46,25 @@ def test_labels_stay_with_their_pixels_under_any_geometry(seed: int) -> None:
     shown = (view[..., 0].astype(int) - 10) / 20
     # Interpolation mixes neighbours at the borders of the squares only.
     assert (np.abs(shown - target)[known] < 0.1).mean() > 0.85
+
+
+def test_the_small_things_of_another_view_are_pasted_with_their_labels() -> None:
+    view, label = np.full((8, 8, 3), 50, np.uint8), np.zeros((8, 8), np.uint8)
+    label[0] = 11
+    other, marks = np.full((8, 8, 3), 200, np.uint8), np.full((8, 8), 1, np.uint8)
+    marks[:, :3] = 2
+    marks[3:5, 3:5] = 3
+    marks[7, 7] = 4
+    marks[6, 6] = 11  # no class: smallest of all, but never pasted
+    image, target = with_small_things(view, label, other, marks, 11)
+    taken = np.isin(marks, (3, 4))
+    assert taken.sum() == 5
+    assert np.array_equal(target, np.where(taken, marks, label))
+    assert np.array_equal(image[..., 0], np.where(taken, 200, 50))
+    assert not label[3, 3]
+    alone, same = with_small_things(view, label, other, np.full((8, 8), 1, np.uint8), 11)
+    assert np.array_equal(alone, view)
+    assert np.array_equal(same, label)
 
 
 def test_what_lies_outside_is_not_labelled() -> None:

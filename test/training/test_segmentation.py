@@ -21,6 +21,7 @@ from squares import Squares, tensors
 from spikeseg_ros.datasets import Sample
 from spikeseg_ros.evaluation.segmentation import confusion, predict
 from spikeseg_ros.models.mfs_seg_weights import load_mfs_seg
+from spikeseg_ros.models.weights import WeightsError
 from spikeseg_ros.training import command as shared
 from spikeseg_ros.training import segmentation
 from spikeseg_ros.training.errors import TrainingError
@@ -153,8 +154,22 @@ def test_every_image_is_seen_once_in_an_epoch() -> None:
     assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
 
 
-def test_batches_do_not_depend_on_the_number_of_workers() -> None:
-    config, data = segmentation_config(OPTIONS), Squares()
+def test_small_things_of_other_images_are_pasted_on_request() -> None:
+    data = Squares()
+    plain = Views(segmentation_config(OPTIONS), data)
+    never = Views(segmentation_config({**OPTIONS, 'paste': 0.0}), data)
+    pasted = Views(segmentation_config({**OPTIONS, 'paste': 1.0}), data)
+    count = before = 0
+    for number in range(4):
+        assert torch.equal(plain.batch(number)[0], never.batch(number)[0])
+        labels, more = plain.batch(number)[1], pasted.batch(number)[1]
+        before, count = before + int((labels == 1).sum()), count + int((more == 1).sum())
+    assert count > 1.2 * before
+
+
+@pytest.mark.parametrize('paste', [0.0, 0.5])
+def test_batches_do_not_depend_on_the_number_of_workers(paste: float) -> None:
+    config, data = segmentation_config({**OPTIONS, 'paste': paste}), Squares()
     alone, helped = Views(config, data), Views(config, data, workers=3)
     for number in (0, 1, 2, 5):
         for one, other in zip(alone.batch(number), helped.batch(number), strict=True):
@@ -303,6 +318,10 @@ def test_command_starts_from_weights(command: list[str], tmp_path: Path) -> None
         segmentation.run([*third, '--init', weights])
     with pytest.raises(TrainingError, match='exclude'):
         segmentation.run([*other, '--init', weights, '--resume'])
+    with pytest.raises(TrainingError, match='mfs_seg_camvid'):  # found, but another network
+        segmentation.run([*third, '--init', 'mfs_seg_camvid'])
+    with pytest.raises(WeightsError, match='nowhere'):
+        segmentation.run([*third, '--init', 'nowhere'])
 
 
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
