@@ -86,6 +86,12 @@ def typestore() -> Any:
     return store
 
 
+@functools.lru_cache(maxsize=1)
+def ros1_typestore() -> Any:
+    """Return a rosbags typestore of the standard messages of ROS 1."""
+    return get_typestore(Stores.ROS1_NOETIC)
+
+
 def known(msgtype: str) -> bool:
     """Return whether a message type, for example 'sensor_msgs/msg/Image', has a definition."""
     return msgtype in typestore().fielddefs

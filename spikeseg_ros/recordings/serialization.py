@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, get_typestore
 
 from spikeseg_ros.events.types import Packet
 from spikeseg_ros.recordings.definitions import (
@@ -21,6 +20,7 @@ from spikeseg_ros.recordings.definitions import (
     PACKET_TYPES,
     DefinitionError,
     require,
+    ros1_typestore,
     typestore,
 )
 
@@ -272,7 +272,7 @@ def deserialize(msgtype: str, raw: bytes | memoryview, ros1: bool = False) -> An
     require(msgtype)
     try:
         if ros1:
-            return get_typestore(Stores.ROS1_NOETIC).deserialize_ros1(raw, msgtype)
+            return ros1_typestore().deserialize_ros1(raw, msgtype)
         return typestore().deserialize_cdr(raw, msgtype)
     except Exception as err:
         msg = f'Damaged message of type {msgtype!r} ({len(raw)} bytes): {err}'
