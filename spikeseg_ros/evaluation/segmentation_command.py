@@ -156,9 +156,10 @@ def _judged(
     Raises:
         DatasetError: The data set does not go with the options.
     """
-    result: dict[str, Predictor] = {PLAIN: NetworkPredictor(network, size)}
+    plain: Predictor = NetworkPredictor(network, size)
     if args.precision != 'float32':
-        result[PLAIN] = HalfPrecision(network, size, getattr(torch, args.precision))
+        plain = HalfPrecision(network, size, getattr(torch, args.precision))
+    result = {PLAIN: plain}
     if args.streaming:
         if args.model != 'mfs_seg' or not recording_of(dataset.name(0)):
             msg = '--streaming is for mfs_seg on recordings of events; leave it out.'

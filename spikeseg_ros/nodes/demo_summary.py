@@ -14,6 +14,7 @@ from spikeseg_ros.evaluation.agreement import Agreement
 from spikeseg_ros.images.overlay import contact_sheet
 from spikeseg_ros.nodes.demo_input import START_STAMP, Played, street_time
 from spikeseg_ros.perception.segmenter import IMAGES
+from spikeseg_ros.perception.wire import to_nanoseconds
 from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.recordings.serialization import deserialize
 from spikeseg_ros.simulation import GroundTruth
@@ -190,7 +191,7 @@ def _masks(bag: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
             message = deserialize(kind, raw)
             if message.content != CLASS_IDS or message.encoding != 'mono8':
                 continue
-            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            stamp = to_nanoseconds(message.header.stamp)
             data = bytes(message.data)
             if message.compression:
                 data = zlib.decompress(data)

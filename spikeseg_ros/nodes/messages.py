@@ -23,6 +23,7 @@ from spikeseg_ros.perception import wire
 from spikeseg_ros.perception.image_stream import read_image
 from spikeseg_ros.perception.result import Result, SegmentedObject
 from spikeseg_ros.perception.segmenter import ClassLabel
+from spikeseg_ros.perception.wire import to_nanoseconds as to_nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,11 +38,6 @@ NO_OBJECT = 0xFFFFFFFF
 
 class MessageError(ValueError):
     """A message cannot be used; the text names the bad value and what to do."""
-
-
-def to_nanoseconds(stamp: Any) -> int:
-    """Return a builtin_interfaces Time or Duration in nanoseconds."""
-    return wire.to_nanoseconds(stamp)
 
 
 def to_time(nanoseconds: int) -> Time:

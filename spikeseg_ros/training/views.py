@@ -104,10 +104,15 @@ class Views:
             return random_view(rgb_image(item), item.label, size, ignore, config.augmentation, rng)
 
         image, label = view(sample)
-        if config.paste and rng.random() < config.paste:
-            other = self.dataset.sample(int(rng.integers(len(self.dataset))))
+        if (other := self._other(config.paste, rng)) is not None:
             image, label = with_small_things(image, label, *view(other), ignore)
         return image, label
+
+    def _other(self, share: float, rng: np.random.Generator) -> Sample | None:
+        """Return, for a share of the views, a sample of which something is pasted."""
+        if not share or rng.random() >= share:
+            return None
+        return self.dataset.sample(int(rng.integers(len(self.dataset))))
 
     def _event_view(self, sample: Sample, rng: np.random.Generator) -> tuple[Array, Bytes]:
         config, ignore = self.config, self.dataset.ignore
@@ -118,8 +123,7 @@ class Views:
             return random_event_view(frames, item.label, size, ignore, config.augmentation, rng)
 
         frames, label = view(sample)
-        if settings.paste and rng.random() < settings.paste:
-            other = self.dataset.sample(int(rng.integers(len(self.dataset))))
+        if (other := self._other(settings.paste, rng)) is not None:
             frames, label = pasted(frames, label, *view(other), ignore)
         if settings.still and rng.random() < settings.still:
             frames = stilled(frames, label, ignore)

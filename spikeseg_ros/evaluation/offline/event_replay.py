@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
-from spikeseg_ros.evaluation.offline.replay import RecordingFacts, Replay
+from spikeseg_ros.evaluation.offline.replay import Replay
 from spikeseg_ros.events.clock import FixedClock
 from spikeseg_ros.events.stream import EventStream
 from spikeseg_ros.perception.segmenter import EVENTS
@@ -41,8 +40,7 @@ class EventReplay(Replay):
         Raises:
             BagError: The recording cannot be opened, or has no such event topic.
         """
-        facts = self.facts = RecordingFacts()
-        self._hash = hashlib.sha256()
+        facts = self._begin()
         stream = _stream(self.config)
         with open_recording(self.path, self.topic or None) as reader:
             topic = event_topic(reader, self.topic)

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from spikeseg_ros.evaluation.offline.errors import EvaluationError
-from spikeseg_ros.evaluation.offline.replay import RecordingFacts, Replay
+from spikeseg_ros.evaluation.offline.replay import Replay
 from spikeseg_ros.events.types import Events
 from spikeseg_ros.perception.image_stream import ImageStream, read_image
 from spikeseg_ros.perception.segmenter import IMAGES, ImageFrame
@@ -81,8 +80,7 @@ class ImageReplay(Replay):
             BagError: The recording cannot be opened.
             EvaluationError: It has no such topic of images.
         """
-        facts = self.facts = RecordingFacts()
-        self._hash = hashlib.sha256()
+        facts = self._begin()
         with open_images(self.path) as reader:
             facts.topic = image_topic(reader, self.topic)
             facts.type = reader.topics[facts.topic].type

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -79,6 +80,11 @@ class Replay(ABC):
         Raises:
             BagError: The recording cannot be opened, or has no such topic.
         """
+
+    def _begin(self) -> RecordingFacts:
+        """Forget what the last reading has found out."""
+        self._hash, self.facts = hashlib.sha256(), RecordingFacts()
+        return self.facts
 
     @property
     def sha256(self) -> str:
