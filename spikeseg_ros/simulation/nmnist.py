@@ -157,15 +157,13 @@ def compose(
         seed: Seed of the noise.
     """
     rng = np.random.default_rng(seed)
-    columns: list[list[NDArray[Any]]] = [[], [], [], [], []]
+    parts: list[tuple[NDArray[Any], ...]] = []
     for number, item in enumerate(placements, 1):
         across, down, p, t = _played(item, duration, rng)
         x = np.floor(across + np.floor(item.x + item.velocity[0] * t / SECOND)).astype(np.int64)
         y = np.floor(down + np.floor(item.y + item.velocity[1] * t / SECOND)).astype(np.int64)
         keep = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        values = (x[keep], y[keep], p[keep], t[keep], np.full(int(keep.sum()), number))
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
+        parts.append((x[keep], y[keep], p[keep], t[keep], np.full(int(keep.sum()), number)))
     count = int(rng.poisson(noise_hz * width * height * duration / SECOND))
     noise = (
         rng.integers(0, width, count),
@@ -174,9 +172,8 @@ def compose(
         rng.integers(0, max(1, duration // 1000), count) * 1000,
         np.zeros(count, np.int64),
     )
-    for column, value in zip(columns, noise, strict=True):
-        column.append(value)
-    x, y, p, t, instance = (np.concatenate(column) for column in columns)
+    parts.append(noise)
+    x, y, p, t, instance = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(t, kind='stable')
     events = Events(
         x[order].astype(np.uint16),
