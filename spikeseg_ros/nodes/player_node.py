@@ -31,7 +31,7 @@ from spikeseg_ros.recordings.bags import BagReader
 from spikeseg_ros.recordings.definitions import EVENT_ARRAY, EVENT_PACKET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from spikeseg_ros.recordings.bags import TopicInfo
 
@@ -166,7 +166,7 @@ class PlayerNode(Node):
         config = self.config
         assert self._reader is not None
         start: int | None = None
-        pace = _Pace(config.rate, config.clock_hz, self._publish_clock, self._stop)
+        pace = Pace(config.rate, config.clock_hz, self._publish_clock, self._stop)
         for topic, _kind, stamp, raw in self._reader.messages(list(self._player_outputs)):
             if start is None:
                 start = stamp + round(config.start_offset_s * 1e9)
@@ -193,10 +193,19 @@ class PlayerNode(Node):
             self._clock_output.publish(ClockMessage(clock=to_time(stamp)))
 
 
-class _Pace:
-    """Waits for the moments of a recording and publishes its clock meanwhile."""
+class Pace:
+    """Waits for the moments of a recording and publishes its clock meanwhile.
 
-    def __init__(self, rate: float, clock_hz: float, clock: Any, stop: threading.Event) -> None:
+    Args:
+        rate: Seconds of the recording in a second.
+        clock_hz: How often to publish the clock; 0 = never needed.
+        clock: Called with a time of the recording [ns].
+        stop: Ends all waiting when set.
+    """
+
+    def __init__(
+        self, rate: float, clock_hz: float, clock: Callable[[int], None], stop: threading.Event
+    ) -> None:
         self._rate = rate
         self._period = 1.0 / clock_hz if clock_hz else _NAP
         self._clock = clock

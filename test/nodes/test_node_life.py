@@ -52,17 +52,15 @@ def test_lifecycle(launch: Any, client: Any, camera: Any) -> None:
         assert not arrays
         assert change(client, Transition.TRANSITION_ACTIVATE)
         assert state(client) == 'active'
-        client.until(source.publisher.get_subscription_count, 'a subscription')
-        source.run(client, 0.4)
-        client.until(lambda found=arrays: any(a.objects for a in found), 'objects')
+        source.until(client, lambda found=arrays: any(a.objects for a in found), 'objects')
         assert change(client, Transition.TRANSITION_DEACTIVATE)
-        client.spin(0.2)
-        arrays.clear()
-        source.run(client, 0.3)
-        assert not arrays
-        assert change(client, Transition.TRANSITION_ACTIVATE)
+        # What was under way may still arrive; windows of what comes from now on may not.
+        last = source.stamp + 100_000_000
         source.run(client, 0.4)
-        client.until(lambda found=arrays: any(a.objects for a in found), 'objects again')
+        assert not any(messages.to_nanoseconds(a.header.stamp) > last for a in arrays)
+        arrays.clear()
+        assert change(client, Transition.TRANSITION_ACTIVATE)
+        source.until(client, lambda found=arrays: any(a.objects for a in found), 'objects again')
         assert change(client, Transition.TRANSITION_DEACTIVATE)
         assert change(client, Transition.TRANSITION_CLEANUP)
         assert state(client) == 'unconfigured'
@@ -120,8 +118,7 @@ def test_each_note_of_the_segmenter_is_logged_once(launch: Any, client: Any, cam
     text = process.text()
     assert 0 <= text.find('noted: made') < text.find('noted: warm')
     source = camera(client.talk(EventPacket, '/event_camera/events'))
-    source.run(client, 0.4)
-    process.wait_for('noted: seen')
+    source.until(client, lambda: 'noted: seen' in process.text(), 'a note about a window')
     source.run(client, 0.4)
     assert process.stop() == 0
     assert process.text().count('noted: ') == 3
@@ -140,20 +137,23 @@ def test_overload_sheds_windows_and_keeps_latency(launch: Any, client: Any, came
     arrays = client.listen(msg.SegmentedObjectArray, '/spikeseg/objects')
     reports = client.listen(DiagnosticArray, '/diagnostics')
     source = camera(client.talk(EventPacket, '/event_camera/events'))
-    began = time.monotonic()
     lags = []
-    while time.monotonic() < began + 5:
-        source.run(client, 0.25)
-        while arrays:
-            lags.append(source.stamp - messages.to_nanoseconds(arrays[-1].header.stamp))
-            last = arrays[-1]
+
+    def shed() -> bool:
+        last = arrays[-1] if arrays else msg.SegmentedObjectArray()
+        if arrays:
+            lags.append(source.stamp - messages.to_nanoseconds(last.header.stamp))
             arrays.clear()
+        return last.shed_windows > 30
+
     # Windows of 50 ms that take 180 ms each: two of three are shed, none waits for long.
-    assert last.shed_windows > 30
-    assert last.sequence < 40
-    assert max(lags[-5:]) < 1.5e9
-    texts = [s.message for report in reports for s in report.status]
-    assert any('overload' in text for text in texts)
+    source.until(client, shed, '30 windows left out')
+    assert np.median(lags[-9:]) < 1.5e9
+
+    def overload() -> bool:
+        return any('overload' in s.message for report in reports for s in report.status)
+
+    source.until(client, overload, 'a warning of overload')
 
 
 def test_simulated_time_that_loops(launch: Any, client: Any, camera: Any) -> None:
@@ -168,10 +168,10 @@ def test_simulated_time_that_loops(launch: Any, client: Any, camera: Any) -> Non
         for _ in range(60):
             clock.publish(Clock(clock=messages.to_time(source.stamp)))
             source.run(client, 0.01)
-        client.until(lambda: any(a.objects for a in arrays), f'objects in loop {loop}', 5.0)
+        client.until(lambda: any(a.objects for a in arrays), f'objects in loop {loop}')
         stamps = [messages.to_nanoseconds(array.header.stamp) for array in arrays]
         assert any(5 * 10**9 < stamp < 6 * 10**9 for stamp in stamps)
-    process.wait_for('Time ran backwards', 5.0)
+    process.wait_for('Time ran backwards')
     assert process.stop() == 0
 
 
@@ -181,14 +181,14 @@ def test_qos_that_does_not_fit_is_explained_once(launch: Any, client: Any, camer
     )
     process.wait_for('Active')
     publisher = client.talk(EventPacket, '/event_camera/events', wait=False)
-    process.wait_for('does not fit', 10.0)
+    process.wait_for('does not fit')
     reports = client.listen(DiagnosticArray, '/diagnostics')
     camera(publisher).run(client, 0.2)
 
     def error() -> bool:
         return any(s.level == b'\x02' for report in reports for s in report.status)
 
-    client.until(error, 'an error in the diagnostics', 8.0)
+    client.until(error, 'an error in the diagnostics')
     text = process.text()
     assert text.count('does not fit') == 1
     assert "qos_overrides.'/event_camera/events'.subscription.reliability" in text
@@ -203,7 +203,8 @@ def test_images(launch: Any, client: Any, packed: bool) -> None:
     publisher = client.talk(CompressedImage if packed else Image, topic, qos.reliable(5))
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[8:16, 20:40] = 255
-    for index in range(10):
+
+    def publish(index: int, broken: bool = False) -> None:
         stamp = 10**18 + index * 10**8
         if packed:
             message = CompressedImage(format='png')
@@ -212,17 +213,22 @@ def test_images(launch: Any, client: Any, packed: bool) -> None:
             message.data.frombytes(compress(pixels, 'png'))
         else:
             message = messages.to_image_message(pixels, stamp, 'camera')
-        if index == 4:
+        if broken:
             message.data = message.data[:20]
         publisher.publish(message)
         client.spin(0.1)
-    # A busy machine may leave out images, but never the last one.
-    last = 10**18 + 9 * 10**8
-    client.until(
-        lambda: arrays and messages.to_nanoseconds(arrays[-1].header.stamp) == last,
-        'the result of the last image',
-    )
-    assert len(arrays) >= 3
+
+    def seen() -> int:
+        stamps = [messages.to_nanoseconds(array.header.stamp) for array in arrays]
+        return (stamps[-1] - 10**18) // 10**8 if stamps else -1
+
+    # A busy machine may leave out images, also the damaged one, but never the last one.
+    index = 0
+    while index < 10 or (arrays[-1].dropped_packets < 1 and index < 200):
+        publish(index, broken=index % 5 == 3)
+        index += 1
+        if index % 5 == 0:
+            client.until(lambda last=index - 1: seen() == last, 'the result of the last image')
     array = arrays[-1]
     assert (array.width, array.height, array.header.frame_id) == (64, 48, 'camera')
     assert messages.to_nanoseconds(array.window_duration) == 0
