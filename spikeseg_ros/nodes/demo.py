@@ -23,8 +23,9 @@ from spikeseg_ros.nodes.demo_input import (
     simulate,
 )
 from spikeseg_ros.nodes.demo_summary import Summary, judge
+from spikeseg_ros.nodes.domains import own_environment
 from spikeseg_ros.nodes.monitor import Monitor
-from spikeseg_ros.nodes.processes import Graph, own_environment
+from spikeseg_ros.nodes.processes import Graph
 from spikeseg_ros.perception.config import MODELS, from_flat
 from spikeseg_ros.perception.segmenter import EVENTS, IMAGES
 from spikeseg_ros.simulation import EVENTS_TOPIC

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 
-from spikeseg_ros.nodes.processes import Graph, heard_as, own_environment
+from spikeseg_ros.nodes.domains import own_environment
+from spikeseg_ros.nodes.processes import Graph, heard_as
 from spikeseg_ros.recordings.opening import PACKED_IMAGE, RAW_IMAGE
 
 if TYPE_CHECKING:

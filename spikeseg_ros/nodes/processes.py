@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -18,14 +16,6 @@ from spikeseg_ros.recordings.opening import PACKED_IMAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-
-def own_environment() -> dict[str, str]:
-    """Return the environment of node processes: this machine only, a domain of its own."""
-    environment = dict(os.environ)
-    environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randrange(60, 100)))
-    return environment
 
 
 def heard_as(topic: str, kind: str) -> str:

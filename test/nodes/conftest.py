@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+from spikeseg_ros.nodes.domains import own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,8 +118,7 @@ class Launcher:
 @pytest.fixture(scope='session', autouse=True)
 def domain() -> None:
     """Keep the test's nodes to this machine and to a domain of their own."""
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randrange(1, 100)))
+    os.environ.update(own_environment())
     os.environ['RCUTILS_COLORIZED_OUTPUT'] = '0'
 
 

@@ -16,6 +16,7 @@ pytest.importorskip('spikeseg_ros.msg', reason='the messages are not built')
 
 import cv2
 
+from spikeseg_ros.nodes.domains import free_domain
 from spikeseg_ros.recordings import BagReader
 from spikeseg_ros.recordings.serialization import deserialize
 from spikeseg_ros.simulation.street import StreetScene
@@ -24,8 +25,8 @@ pytestmark = pytest.mark.ros
 RECORDING = Path(__file__).resolve().parents[3] / 'shared/data/events/ros2_bags'
 
 
-def _demo(*arguments: str, domain: int) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ, ROS_DOMAIN_ID=str(domain))
+def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ, ROS_DOMAIN_ID=str(free_domain()))
     return subprocess.run(
         [sys.executable, '-m', 'spikeseg_ros.cli', 'demo', *arguments],
         capture_output=True,
@@ -39,7 +40,7 @@ def _demo(*arguments: str, domain: int) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(450)
 def test_the_simulated_scene_is_seen(tmp_path: Path) -> None:
-    done = _demo('--out', str(tmp_path), '--seconds', '3', domain=52)
+    done = _demo('--out', str(tmp_path), '--seconds', '3')
     assert done.returncode == 0, done.stdout + done.stderr
     summary = (tmp_path / 'summary.txt').read_text()
     for word in ('windows', 'objects', 'latency', 'drops', 'agreement'):
@@ -61,7 +62,7 @@ def test_a_recording_of_a_person_is_seen(tmp_path: Path) -> None:
     bag = RECORDING / 'event_camera_py' / 'test_events_1'
     if not bag.exists():
         pytest.skip(f'the recording {bag} is not here')
-    done = _demo('--out', str(tmp_path), '--bag', str(bag), '--rate', '0.5', domain=53)
+    done = _demo('--out', str(tmp_path), '--bag', str(bag), '--rate', '0.5')
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'PROBLEM' not in (tmp_path / 'summary.txt').read_text()
 
@@ -81,7 +82,7 @@ def test_a_street_is_segmented(tmp_path: Path, model: str, source: str) -> None:
             picture, _ = StreetScene(320, 240).render(number / 4)
             cv2.imwrite(str(folder / f'{number:03d}.png'), picture[:, :, ::-1])
         arguments += ['--images', str(folder), '--fps', '4']
-    done = _demo(*arguments, domain=56)
+    done = _demo(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = (tmp_path / 'out/summary.txt').read_text()
     for word in ('played', 'segmented', 'latency', 'road'):
@@ -107,7 +108,7 @@ def test_a_street_is_segmented(tmp_path: Path, model: str, source: str) -> None:
     ],
 )
 def test_bad_arguments_are_named(arguments: list[str], word: str, tmp_path: Path) -> None:
-    done = _demo('--out', str(tmp_path), *arguments, domain=54)
+    done = _demo('--out', str(tmp_path), *arguments)
     assert done.returncode == 1
     assert word in done.stderr
     assert 'Traceback' not in done.stderr
@@ -116,8 +117,6 @@ def test_bad_arguments_are_named(arguments: list[str], word: str, tmp_path: Path
 def test_a_missing_weight_file_ends_the_demo_with_its_reason(tmp_path: Path) -> None:
     parameters = tmp_path / 'p.yaml'
     parameters.write_text('/**:\n  ros__parameters:\n    weights: /nowhere/w.pt\n')
-    done = _demo(
-        '--out', str(tmp_path), '--seconds', '0.5', '--params', str(parameters), domain=55
-    )
+    done = _demo('--out', str(tmp_path), '--seconds', '0.5', '--params', str(parameters))
     assert done.returncode == 1
     assert '/nowhere/w.pt' in done.stderr
