@@ -9,6 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples on every run, however slow the machine; new ones are looked for with
+# HYPOTHESIS_PROFILE=explore.
+settings.register_profile(
+    'repeatable',
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile('explore', deadline=None)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -29,7 +29,7 @@ def test_bits_are_feature_times_steps_plus_step():
     assert np.count_nonzero(ash.words) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 40), st.integers(0, 1000))
 def test_packing_keeps_every_bit(features, steps, seed):
     matrix = random_matrix(seed, features, steps, 0.4)
@@ -82,7 +82,7 @@ def test_similarity_is_the_jaccard_index():
         a.similarity(ActiveSpikeHash(np.zeros((3, 2))))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_similarity_is_symmetric_and_bounded(one, other):
     a, b = ActiveSpikeHash(random_matrix(one)), ActiveSpikeHash(random_matrix(other))

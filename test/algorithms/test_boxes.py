@@ -65,7 +65,7 @@ def test_overlap_of_neighbouring_receptive_fields(cells, axis, diagonal):
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(boxes(), boxes())
 def test_areas_are_numbers_of_pixels(one, other):
     a, b = pixels(one), pixels(other)

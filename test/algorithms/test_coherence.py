@@ -174,7 +174,7 @@ def test_nothing_gives_nothing() -> None:
     assert (coherent_objects(dark, CoherenceOptions()) == -1).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 5))
 def test_labels_are_dense_and_independent_of_the_order_of_events(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

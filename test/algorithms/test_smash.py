@@ -51,7 +51,7 @@ def partition(objects):
     return sorted(sorted(item.instance_id for item in group.instances) for group in objects)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_score_is_symmetric_bounded_and_one_with_itself(seed):
     instances = random_instances(seed, 12)
@@ -64,7 +64,7 @@ def test_score_is_symmetric_bounded_and_one_with_itself(seed):
             assert score == one.ash.similarity(other.ash) * one.bbox.iou(other.bbox)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 60))
 def test_matrix_equals_pair_loop(seed, count):
     instances = random_instances(seed, count) if count else []
@@ -112,7 +112,7 @@ def test_argmax_splits_what_threshold_joins():
     assert partition(group_instances_to_objects(pairs, 0.05, 'argmax')) == [[0, 1], [2, 3]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.02, 0.1, 0.3]))
 def test_argmax_refines_threshold(seed, threshold):
     instances = random_instances(seed)
@@ -124,7 +124,7 @@ def test_argmax_refines_threshold(seed, threshold):
             assert any(ids <= {i.instance_id for i in other.instances} for other in coarse)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from(['threshold', 'argmax', 'average']))
 def test_grouping_does_not_depend_on_the_order(seed, rule):
     instances = random_instances(seed)

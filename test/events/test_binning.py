@@ -52,7 +52,7 @@ def test_counts_saturate_and_noise_is_dropped() -> None:
     assert kept[0, 0, :, 1].tolist() == [0, 255, 0, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 1), st.integers(-5, 60)),
@@ -132,7 +132,7 @@ def test_latency_ranks_into_equal_bins_and_zero_is_silent() -> None:
     assert volume.sum() == 7
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(-2, 5), min_size=1, max_size=40), st.integers(1, 12))
 def test_latency_fires_every_positive_value_once(values: list[int], steps: int) -> None:
     image = np.array(values, np.float32)[None, :]

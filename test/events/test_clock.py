@@ -60,7 +60,7 @@ def test_no_stamp_is_no_measurement() -> None:
     assert clock.to_ros(55) == 55
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(-(10**8), 10**8)), max_size=40))
 def test_mapped_time_never_runs_backwards(packets: list[tuple[int, int]]) -> None:
     clock = SensorClock(alpha=0.5)

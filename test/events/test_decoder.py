@@ -354,7 +354,7 @@ EVT3_WORD = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(ENCODINGS),
     st.lists(st.lists(EVT3_WORD, max_size=60), min_size=1, max_size=4),

@@ -35,7 +35,7 @@ STEP = st.sampled_from([0, 0, 0, 1, 30, 4096, 1 << 23, (1 << 23) + 4096, 1 << 24
 EVENT = st.tuples(STEP, st.integers(0, 3), st.integers(0, 2047), st.integers(0, 1), st.booleans())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.lists(EVENT, max_size=30), max_size=5))
 def test_round_trip_is_exact(stream: list[list[tuple[int, int, int, int, bool]]]) -> None:
     encoder, decoder = Evt3Encoder(2048, 4), EventDecoder('evt3', 2048, 4)

@@ -82,7 +82,7 @@ def stream_words(times: list[int]) -> bytes:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([0, 0, 1, 3, 500, 4096, 20_000]), min_size=1, max_size=60),
     st.lists(st.integers(0, 200), max_size=12),
@@ -396,7 +396,7 @@ def test_pushing_from_another_thread_while_polling() -> None:
     assert stream.counters.lost_packets == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

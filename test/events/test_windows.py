@@ -131,7 +131,7 @@ TIMES = st.lists(st.integers(0, 300), min_size=1, max_size=60).map(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TIMES, st.lists(st.integers(0, 60), max_size=8), st.sampled_from([0, 1, 4]), st.booleans())
 def test_windows_do_not_depend_on_packets(
     times: list[int], cuts: list[int], count: int, advance: bool

@@ -119,7 +119,7 @@ def test_bad_messages_are_named(changes: dict[str, Any], text: str) -> None:
         image_to_array(source)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**32 - 1),

@@ -30,7 +30,7 @@ def test_golden(source: tuple, target: tuple, size: tuple, place: tuple) -> None
     assert (box.top, box.left) == place
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.tuples(sides, sides), st.tuples(sides, sides), st.integers(0, 2**32 - 1))
 def test_any_size(source: tuple[int, int], target: tuple[int, int], seed: int) -> None:
     box = letterbox(source, target)

@@ -170,7 +170,7 @@ def test_worker_joins_signals_and_survives_errors() -> None:
     def work() -> None:
         rounds.append(1)
         entered.set()
-        leave.wait(5)
+        leave.wait(60)
         if len(rounds) == 1:
             raise RuntimeError('once')
 
@@ -178,18 +178,18 @@ def test_worker_joins_signals_and_survives_errors() -> None:
     worker.start()
     worker.start()
     worker.signal()
-    assert entered.wait(5)
+    assert entered.wait(60)
     for _ in range(10):
         worker.signal()
     entered.clear()
     leave.set()
-    assert entered.wait(5)
-    assert worker.stop(5)
+    assert entered.wait(60)
+    assert worker.stop(60)
     assert worker.stopping
     assert not worker.running
     assert len(rounds) == 2, 'ten signals during work are one more round'
     assert [str(error) for error in errors] == ['once']
-    assert worker.stop(5)
+    assert worker.stop(60)
     worker.start()
     worker.signal()
-    assert worker.stop(5)
+    assert worker.stop(60)

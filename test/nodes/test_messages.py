@@ -82,7 +82,7 @@ def test_objects_without_masks_are_small() -> None:
     assert not messages.from_object_array(message).objects[0].mask.any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**32 - 1))
 def test_any_crop_comes_back(width: int, height: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < 0.5

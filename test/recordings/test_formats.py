@@ -256,7 +256,7 @@ class Columns(TableSource):
             yield from self.columns(begin, part.x, part.y, part.p, part.t)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_events_in_any_chunks(data):
     count = data.draw(st.integers(1, 60))

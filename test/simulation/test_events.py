@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_events():
     assert not all(np.array_equal(a, b) for a, b in zip(edges(frames, sensor), other, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1 << 30),
     refractory=st.sampled_from([0, 1, 40_000, 2_500_000]),

@@ -207,7 +207,7 @@ def test_empty_cases() -> None:
     assert metric.add_sets([], [Region(_span(0, 0))]).true_objects == 0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_order_and_merging_do_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)

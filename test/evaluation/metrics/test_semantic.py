@@ -63,7 +63,7 @@ def test_empty_cases() -> None:
     assert math.isnan(matrix.miou)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 1, 2, 9])), max_size=40))
 def test_parts_and_order_do_not_matter(pairs: list[tuple[int, int]]) -> None:
     pred = np.array([p for p, _ in pairs], int)

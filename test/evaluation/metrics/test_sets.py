@@ -63,7 +63,7 @@ def test_a_floor_forbids_pairs_and_prefers_many() -> None:
     assert match(np.zeros((0, 3)), 0.5) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 4).flatmap(
         lambda n: st.lists(

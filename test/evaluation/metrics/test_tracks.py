@@ -147,7 +147,7 @@ def test_empty_cases() -> None:
     assert math.isnan(score['motp'])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1))
 def test_order_names_and_merging_do_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
