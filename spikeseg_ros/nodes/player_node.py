@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 # Pauses are cut into pieces so that an interrupted process ends at once.
 _NAP = 0.2
 _JOIN_SECONDS = 5.0
+# At the end: for reliable subscribers at most, and for all of them.
+_ACKNOWLEDGE_SECONDS = 4.0
+_LINGER_SECONDS = 0.5
 
 
 class PlayerNode(Node):
@@ -136,6 +140,7 @@ class PlayerNode(Node):
             while first or (self.config.loop and not self._stop.is_set()):
                 first = False
                 self._play()
+            self._linger()
         except Exception as err:
             if not self._stop.is_set():
                 self.get_logger().error(f'Replay ended: {err}')
@@ -181,6 +186,16 @@ class PlayerNode(Node):
             if self._stop.is_set():
                 return
             self._player_outputs[topic].publish(bytes(raw))
+
+    def _linger(self) -> None:
+        """Let subscribers take what was published last: it is lost with its publisher."""
+        # In short pieces, because rclpy lets no other thread run meanwhile.
+        moment = Duration(nanoseconds=10_000_000)
+        waiting = list(self._player_outputs.values())
+        deadline = time.monotonic() + _ACKNOWLEDGE_SECONDS
+        while waiting and time.monotonic() < deadline and not self._stop.wait(0.02):
+            waiting = [output for output in waiting if not output.wait_for_all_acked(moment)]
+        self._stop.wait(_LINGER_SECONDS)
 
     def _skipped_latched(self, topic: str) -> bool:
         """Return whether messages before the start offset still matter."""

@@ -55,22 +55,25 @@ def test_messages_come_as_recorded_and_in_time(launch: Any, client: Any, bag: Pa
     process.wait_for('Replaying')
     # It waits for a subscription of every topic: the replay begins after this moment.
     began = time.monotonic()
-    received: list[EventPacket] = []
-    client.node.create_subscription(EventPacket, EVENTS, received.append, qos.best_effort(500))
+    received: list[tuple[float, EventPacket]] = []
+    client.node.create_subscription(
+        EventPacket, EVENTS, lambda m: received.append((time.monotonic(), m)), qos.best_effort(500)
+    )
     labels: list[Any] = []
     client.node.create_subscription(msg.LabelMap, '/old/labels', labels.append, qos.latched())
-    client.until(lambda: received and received[-1].seq == 119, 'the last packet')
-    assert time.monotonic() - began >= 1.19 / 0.5
+    client.until(lambda: process.popen.poll() is not None, 'the end of the replay')
     client.until(lambda: labels, 'latched labels')
+    client.spin(0.5)
     assert process.wait() == 0, process.text()
     assert labels[0].model == 'old'
-    # Only while the two sides find each other may packets get lost.
-    first = received[0].seq
-    assert [item.seq for item in received] == list(range(first, 120))
-    assert first < 60
+    # Best effort: packets are lost while the two sides find each other, or on a machine held up.
+    numbers = [item.seq for _, item in received]
+    assert len(numbers) >= 60
+    assert numbers == sorted(set(numbers))
+    assert all(moment - began >= 0.01 * item.seq / 0.5 for moment, item in received)
     # Not byte by byte: the padding of a serialised message may hold anything.
     expected = [deserialize_message(raw, EventPacket) for raw in raws(bag, EVENTS)]
-    assert all(item == expected[item.seq] for item in received)
+    assert all(item == expected[item.seq] for _, item in received)
     assert 'at its end' in process.text()
 
 
@@ -148,6 +151,33 @@ def test_a_replay_without_listeners_begins_anyway(launch: Any, bag: Path) -> Non
     )
     assert process.wait() == 0
     assert f'Fewer than 3 nodes listen to {EVENTS}' in process.text()
+
+
+def test_a_subscriber_that_is_held_up_gets_the_last_messages(
+    launch: Any, client: Any, tmp_path: Path
+) -> None:
+    source, topic = tmp_path / 'source', '/spikeseg/labels_seen'
+    with BagWriter(source) as writer:
+        writer.add_topic(topic, 'spikeseg_ros/msg/LabelMap', 'reliable')
+        for number in range(8):
+            time_ = START + number * 100_000_000
+            label = serialize_message(messages.to_label_map([], f'm{number}', time_))
+            writer.write(topic, time_, label)
+    recorder = launch('recorder_node', bag=str(tmp_path / 'out'), topics=topic)
+    heard: list[Any] = []
+    client.node.create_subscription(msg.LabelMap, topic, heard.append, qos.reliable(20))
+    player = launch('player_node', str(source), wait_for_subscribers_s=60.0, min_subscribers=2)
+    client.until(lambda: heard, 'the first message')
+    recorder.popen.send_signal(signal.SIGSTOP)
+    client.until(lambda: heard[-1].model == 'm7', 'the last message')
+    client.spin(1.0)
+    assert player.popen.poll() is None, 'it waits for the other subscriber'
+    recorder.popen.send_signal(signal.SIGCONT)
+    assert player.wait() == 0
+    client.spin(0.5)
+    assert recorder.stop() == 0
+    found = [deserialize_message(raw, msg.LabelMap) for raw in raws(tmp_path / 'out', topic)]
+    assert [item.model for item in found][-7:] == [f'm{number}' for number in range(1, 8)]
 
 
 def raws(path: Path, topic: str) -> list[bytes]:
